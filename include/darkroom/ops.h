@@ -1,0 +1,212 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "darkroom/packed_batch.h"
+#include "darkroom/tensor.h"
+
+namespace darkroom {
+
+// An ordered queue of work on one device. Ops are asynchronous with respect to the caller unless the
+// backend says otherwise (the CPU's run at once).
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  virtual absl::Status Synchronize() = 0;
+};
+
+// Move-only owner of device memory, 64-byte aligned, zeroed when made.
+class DeviceBuffer {
+ public:
+  virtual ~DeviceBuffer() = default;
+  virtual void* data() = 0;
+  virtual size_t size() const = 0;
+};
+
+// A weight matrix packed once in the backend's best layout.
+class LinearWeight {
+ public:
+  virtual ~LinearWeight() = default;
+  virtual int64_t in_features() const = 0;
+  virtual int64_t out_features() const = 0;
+};
+
+class ConvWeight {
+ public:
+  virtual ~ConvWeight() = default;
+  virtual int64_t in_channels() const = 0;
+  virtual int64_t out_channels() const = 0;
+};
+
+enum class Activation { kNone, kGeluTanh, kGelu, kSilu };
+
+// out[r] = act(x[r] W^T + bias), and with `gate`: out[r] = residual[r] + gate[seq(r)] * that.
+// Rows are independent: a row's bits never depend on which or how many others are in the batch.
+// Adapters of the batch are applied here.
+struct LinearArgs {
+  Tensor x;                          // [capacity, in_features]
+  const LinearWeight* weight = nullptr;
+  Activation activation = Activation::kNone;
+  Tensor residual;                   // [capacity, out_features] or none; may be `out`
+  Tensor gate;                       // f32 [sequences_max, out_features], or none: gate 1
+  int64_t gate_stride = 0;           // elements between sequences' gates; 0: out_features
+  Tensor out;                        // [capacity, out_features]
+};
+
+// out[r] = layer_norm(x[r]) * (1 + scale[seq(r)]) + shift[seq(r)], over the last dimension, without
+// learned affine. Without shift and scale: plain normalization.
+struct LayerNormModulateArgs {
+  Tensor x;                // [capacity, dim]
+  Tensor shift;            // f32 [sequences_max, dim] or none
+  Tensor scale;            // f32 [sequences_max, dim] or none
+  int64_t modulation_stride = 0;  // elements between sequences' rows; 0: dim
+  float epsilon = 1e-6f;
+  Tensor out;              // [capacity, dim]
+};
+
+// Softmax(Q K^T * scale) V within each sequence, all heads, no mask, never storing the scores.
+// Work is split per sequence in a fixed way, so that bits do not depend on batch-mates.
+struct AttentionArgs {
+  Tensor q;                // [capacity, heads, head_dim]
+  Tensor k;                // the same
+  Tensor v;                // the same
+  int64_t row_stride = 0;  // elements between rows of q, k and v; 0: heads * head_dim
+  float scale = 1.0f;
+  Tensor out;              // [capacity, heads, head_dim], without gaps
+};
+
+// One image's latents, or one job's, in a table in device memory.
+struct LatentView {
+  float* data;  // [channels, height, width]
+  int32_t channels;
+  int32_t height;
+  int32_t width;
+  int32_t pad;
+};
+
+// tokens[r] = the patch of its sequence's latents: sequence s reads views[s]; token (i, j) at row
+// boundaries[s] + i * (width / patch) + j; features in (channel, y, x) order.
+struct PatchifyArgs {
+  const LatentView* views = nullptr;  // device, [sequences_max]
+  int32_t patch = 2;
+  Tensor tokens;                      // [capacity, channels * patch * patch]
+};
+
+// Sinusoidal embedding of timesteps as diffusers' Timesteps makes it.
+struct TimestepEmbeddingArgs {
+  const float* timesteps = nullptr;  // device, [sequences_max]
+  float downscale_freq_shift = 0.0f;
+  bool flip_sin_to_cos = true;       // cosines first
+  float max_period = 10000.0f;
+  Tensor out;                        // f32 [sequences_max, dim]
+};
+
+// One job's sampler update. Every supported sampler's step is linear in the sample, the guided model
+// output m and a kept history value: latents = sample*x + model*m + history*h; with `history_out`,
+// h = history_sample*x + history_model*m is kept for the next step.
+struct SamplerUpdate {
+  LatentView latents;       // read and written
+  float* history;           // [channels, height, width] or null
+  int32_t conditional_row;  // first row of the branch in the packed model output
+  int32_t unconditional_row;  // -1: no guidance
+  float guidance;           // m = u + guidance * (c - u)
+  float sample, model, history_in;
+  float history_sample, history_model;  // used when `history` is not null
+};
+
+// Un-patches the packed model output, applies guidance and the sampler's step.
+struct SamplerStepArgs {
+  const SamplerUpdate* updates = nullptr;  // device, [jobs]
+  int32_t jobs = 0;
+  int32_t patch = 2;
+  // Features of a token are (y, x, channel) when true, (channel, y, x) when false. Channels beyond
+  // the latents' (learned variance) are ignored.
+  bool channels_last = true;
+  int32_t model_channels = 0;
+  Tensor model_output;                     // [capacity, patch * patch * model_channels]
+};
+
+// Autoencoder ops work on one image, channels last: x is [height, width, channels].
+struct Conv2dArgs {
+  Tensor x;
+  const ConvWeight* weight = nullptr;
+  Tensor residual;  // added to the result; none or the shape of `out`
+  Tensor out;
+};
+
+struct GroupNormArgs {
+  Tensor x;      // [height, width, channels]
+  Tensor gamma;  // f32 [channels]
+  Tensor beta;   // f32 [channels]
+  int32_t groups = 32;
+  float epsilon = 1e-6f;
+  bool silu = false;
+  Tensor out;
+};
+
+// The op contract: what models are written against, one implementation per backend. Errors are
+// programmers' errors or the device's; shapes are checked.
+//
+// Thread: one at a time per stream. No op allocates after warm-up: scratch comes from a workspace
+// that the backend grows while the largest shapes run once.
+class Ops {
+ public:
+  virtual ~Ops() = default;
+
+  // "cpu avx512_core_bf16, 2 threads"
+  virtual std::string DeviceName() const = 0;
+  // Instruction set or architecture that decides bits: "avx512_core_bf16", "sm_90a".
+  virtual std::string Isa() const = 0;
+  // Name and version of each library that decides bits.
+  virtual std::string Libraries() const = 0;
+  // Whether matrices of this type are computed natively.
+  virtual bool Supports(DType dtype) const = 0;
+
+  virtual absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(size_t bytes) = 0;
+  virtual std::unique_ptr<Stream> CreateStream() = 0;
+  virtual absl::Status CopyToDevice(void* device, const void* host, size_t bytes,
+                                    Stream& stream) = 0;
+  virtual absl::Status CopyToHost(void* host, const void* device, size_t bytes,
+                                  Stream& stream) = 0;
+
+  // `weight` [out, in] and `bias` [out] (or none) in host memory, f32, bf16 or f16, copied. The
+  // product is computed in `compute` (f32 or bf16, f32 accumulation).
+  virtual absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(const Tensor& weight,
+                                                                   const Tensor& bias,
+                                                                   DType compute) = 0;
+  // `weight` [out, in, kernel, kernel]; zero padding `padding` on every side.
+  virtual absl::StatusOr<std::unique_ptr<ConvWeight>> PackConv(const Tensor& weight,
+                                                               const Tensor& bias, int stride,
+                                                               int padding, DType compute) = 0;
+
+  virtual absl::Status Linear(const LinearArgs& args, const PackedBatch& batch,
+                              Stream& stream) = 0;
+  virtual absl::Status LayerNormModulate(const LayerNormModulateArgs& args,
+                                         const PackedBatch& batch, Stream& stream) = 0;
+  virtual absl::Status Attention(const AttentionArgs& args, const PackedBatch& batch,
+                                 Stream& stream) = 0;
+  virtual absl::Status Patchify(const PatchifyArgs& args, const PackedBatch& batch,
+                                Stream& stream) = 0;
+  virtual absl::Status TimestepEmbedding(const TimestepEmbeddingArgs& args,
+                                         const PackedBatch& batch, Stream& stream) = 0;
+  virtual absl::Status SamplerStep(const SamplerStepArgs& args, Stream& stream) = 0;
+
+  // x[r] = x[r] + y[r mod y.rows] elementwise; used for position embeddings gathered by the caller.
+  virtual absl::Status Add(const Tensor& x, const Tensor& y, const Tensor& out,
+                           Stream& stream) = 0;
+  virtual absl::Status Silu(const Tensor& x, const Tensor& out, Stream& stream) = 0;
+
+  virtual absl::Status Conv2d(const Conv2dArgs& args, Stream& stream) = 0;
+  virtual absl::Status GroupNorm(const GroupNormArgs& args, Stream& stream) = 0;
+  // out [2h, 2w, c] from x [h, w, c], nearest neighbour.
+  virtual absl::Status Upsample2x(const Tensor& x, const Tensor& out, Stream& stream) = 0;
+  // out u8 [h, w, c] = round(clamp(x / 2 + 0.5, 0, 1) * 255), half to even as NumPy rounds.
+  virtual absl::Status ToPixels(const Tensor& x, const Tensor& out, Stream& stream) = 0;
+};
+
+}  // namespace darkroom

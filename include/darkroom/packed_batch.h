@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+
+namespace darkroom {
+
+// Rows that one adapter applies to.
+struct AdapterRange {
+  int32_t row_begin;
+  int32_t row_end;
+  int32_t adapter;  // index in the pipeline's table of resident adapters
+  float weight;
+};
+
+// Sequences of different lengths laid end to end as the rows of one matrix. A sequence is one CFG
+// branch of one job. The host knows only capacities, which choose the launch (and on a GPU the
+// captured graph); everything that changes from step to step lies in device tables that the kernels
+// read. Rows at and beyond the live count are padding: they may hold anything and must never change
+// a live row's bits.
+struct PackedBatch {
+  int64_t capacity = 0;        // rows of the bucket
+  int32_t sequences_max = 0;   // capacity of the per-sequence tables
+
+  // Device memory, owned by the caller for as long as the ops run.
+  const int32_t* live_rows = nullptr;        // [1]
+  const int32_t* live_sequences = nullptr;   // [1]
+  const int32_t* boundaries = nullptr;       // [sequences_max + 1], first row of each, then the end
+  const int32_t* row_to_sequence = nullptr;  // [capacity]
+
+  const AdapterRange* adapters = nullptr;  // [*adapter_count], ascending by row
+  const int32_t* adapter_count = nullptr;  // [1], may be null: none
+};
+
+}  // namespace darkroom

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "darkroom/ops.h"
+#include "darkroom/payload.h"
+#include "darkroom/v1/worker.pb.h"
+
+namespace darkroom {
+
+// What came of one job in one quantum.
+struct JobOutcome {
+  absl::Status status;
+  double sigma = 0;                         // denoise: the noise level or timestep it ran at
+  std::optional<v1::Checkpoint> checkpoint;  // without tensors' locations; bytes follow
+  std::vector<Payload> checkpoint_tensors;   // latents, then the sampler's state
+  Payload output;                           // decode: u8 [height, width, 3]
+  std::optional<uint64_t> latents_hash;
+};
+
+// A model family loaded on one rank: slots, and the stages that run on them. The worker owns leases,
+// epochs and plan order; the pipeline owns tensors.
+//
+// Thread: the worker's executor only. Slots are 0 to slots-1. A failure of one job is its outcome's
+// status and never harms its batch-mates; the returned status is the device's own failure, after
+// which the worker exits.
+class Pipeline {
+ public:
+  virtual ~Pipeline() = default;
+
+  // Limits, defaults, classes, digest; state READY. Parameters counted.
+  virtual const v1::Model& model() const = 0;
+  virtual const v1::Numerics& numerics() const = 0;
+  // See ModelLoaded.
+  virtual int32_t token_pixels() const = 0;
+
+  // Fills a slot from noise or from a checkpoint (tensors in `checkpoint_tensors`, in the order of
+  // JobOutcome). Validates everything again: the daemon is another process. REQUIRES: slot closed.
+  virtual absl::Status Open(const v1::OpenSlot& request,
+                            absl::Span<const Payload> checkpoint_tensors) = 0;
+  // Frees the slot. `zero` wipes its memory: the next tenant is another one.
+  virtual void Close(uint32_t slot, bool zero) = 0;
+
+  // One quantum of one stage for the jobs of `plan` whose index is in `live`; outcomes[i] belongs to
+  // plan.jobs(i).
+  virtual absl::Status Encode(const v1::BatchPlan& plan, absl::Span<const int> live,
+                              absl::Span<JobOutcome> outcomes) = 0;
+  virtual absl::Status Denoise(const v1::BatchPlan& plan, absl::Span<const int> live,
+                               absl::Span<JobOutcome> outcomes) = 0;
+  virtual absl::Status Decode(const v1::BatchPlan& plan, absl::Span<const int> live,
+                              absl::Span<JobOutcome> outcomes) = 0;
+};
+
+struct LoadOptions {
+  std::string name;             // "models/{model}"
+  DType precision = DType::kF32;
+  int slots = 1;
+  int64_t step_tokens_max = 0;  // 0: as many as the slots could need
+  // Bytes read so far and in all; called on the loading thread.
+  std::function<void(int64_t done, int64_t total)> progress;
+};
+
+// Loads a diffusers folder. Every missing, extra or misshaped tensor is listed in one
+// INVALID_ARGUMENT error (reason MODEL_INVALID) with expected and found shapes; messages name files
+// relative to the folder. `ops` must outlive the pipeline.
+absl::StatusOr<std::unique_ptr<Pipeline>> LoadPipeline(const std::string& path,
+                                                       const LoadOptions& options, Ops& ops);
+
+}  // namespace darkroom

@@ -1,0 +1,81 @@
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/mutex.h"
+
+namespace darkroom {
+
+// Many producers, one consumer. Producers never block: a full queue refuses.
+template <typename T>
+class BoundedQueue {
+ public:
+  explicit BoundedQueue(size_t capacity) : capacity_(capacity) {}
+
+  // False when full or closed; `item` is then untouched.
+  bool TryPush(T&& item) {
+    {
+      MutexLock lock(mutex_);
+      if (closed_ || items_.size() >= capacity_) return false;
+      items_.push_back(std::move(item));
+    }
+    ready_.NotifyOne();
+    return true;
+  }
+
+  // For events that must not be lost and whose number is bounded elsewhere (one report per plan in
+  // flight, one death per worker): ignores the capacity. False when closed.
+  bool Push(T&& item) {
+    {
+      MutexLock lock(mutex_);
+      if (closed_) return false;
+      items_.push_back(std::move(item));
+    }
+    ready_.NotifyOne();
+    return true;
+  }
+
+  // Moves up to `max` items to the end of `out`, waiting up to `timeout_ns` for the first (negative:
+  // for ever). False when closed and empty.
+  bool PopAll(std::vector<T>& out, size_t max, int64_t timeout_ns) {
+    MutexLock lock(mutex_);
+    if (timeout_ns < 0) {
+      while (items_.empty() && !closed_) ready_.Wait(mutex_);
+    } else if (items_.empty() && !closed_) {
+      ready_.WaitFor(mutex_, timeout_ns);
+    }
+    if (items_.empty()) return !closed_;
+    for (size_t i = 0; i < max && !items_.empty(); ++i) {
+      out.push_back(std::move(items_.front()));
+      items_.pop_front();
+    }
+    return true;
+  }
+
+  // Wakes the consumer; what is queued can still be popped.
+  void Close() {
+    {
+      MutexLock lock(mutex_);
+      closed_ = true;
+    }
+    ready_.NotifyAll();
+  }
+
+  size_t size() {
+    MutexLock lock(mutex_);
+    return items_.size();
+  }
+
+ private:
+  const size_t capacity_;
+  Mutex mutex_;
+  CondVar ready_;
+  std::deque<T> items_ ABSL_GUARDED_BY(mutex_);
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace darkroom
