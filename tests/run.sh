@@ -22,7 +22,7 @@ if [[ -z "${CCACHE_DIR:-}" && ! -w "${HOME:-/nonexistent}" ]]; then
 fi
 arguments=(--preset cpu)
 nvcc="$(PATH="$PATH:/usr/local/cuda/bin" command -v nvcc || true)"
-if [[ -n "$nvcc" && -f kernels/CMakeLists.txt ]]; then
+if [[ -n "$nvcc" ]]; then
   echo "CUDA sources are compiled with $nvcc"
   arguments+=(-DDARKROOM_WITH_CUDA=ON "-DCMAKE_CUDA_COMPILER=$nvcc")
 else
