@@ -55,6 +55,8 @@ macro(darkroom_find_packages)
   if(DARKROOM_WITH_CUDA)
     set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real)
     enable_language(CUDA)
+    # CMake 3.25 does not know that nvcc has C++20, the standard that CUDA takes over from C++ here.
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
     find_package(CUDAToolkit 12.4 REQUIRED)
   endif()
 endmacro()
