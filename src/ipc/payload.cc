@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "ipc/limits.h"
 #include "ipc/unique_fd.h"
 
 namespace darkroom {
@@ -67,6 +68,12 @@ Payload Payload::Copy(std::string_view bytes) {
 
 absl::StatusOr<Payload> Payload::CreateMemfd(size_t size,
                                              absl::FunctionRef<void(absl::Span<char>)> fill) {
+  // The kernel itself sets no bound: it would give page after page until it must kill someone.
+  if (size > kAttachmentBytesMax) {
+    return absl::ResourceExhaustedError("a shared tensor of " + std::to_string(size) +
+                                        " bytes; at most " + std::to_string(kAttachmentBytesMax) +
+                                        " are allowed");
+  }
   UniqueFd memfd(::memfd_create("darkroom", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!memfd) return absl::ErrnoToStatus(errno, "memfd_create");
   if (size > 0) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
-#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -239,15 +238,15 @@ class MemoryStore final : public GenerationStore {
         Remove(key);
       }
       const absl::Time expired = clock_.WallTime() - store_limits::kRequestIdLifetime;
-      int left = std::max(max, 0);
-      for (auto it = disk_->requests_.begin(); it != disk_->requests_.end() && left > 0;) {
-        const auto next = std::next(it);
-        if (it->second.orphan && it->second.create_time < expired) {
-          PutRequest(it->first, std::nullopt);
-          --left;
+      std::vector<std::pair<absl::Time, Key>> orphans;
+      for (const auto& [key, request] : disk_->requests_) {
+        if (request.orphan && request.create_time < expired) {
+          orphans.emplace_back(request.create_time, key);
         }
-        it = next;
       }
+      std::sort(orphans.begin(), orphans.end());
+      if (orphans.size() > static_cast<size_t>(std::max(max, 0))) orphans.resize(std::max(max, 0));
+      for (const auto& [create_time, key] : orphans) PutRequest(key, std::nullopt);
       return absl::OkStatus();
     });
     if (!status.ok()) return status;
