@@ -145,11 +145,11 @@ void ResolveSize(const v1::Model& model, v1::GenerateRequest& request, FieldErro
   if (width == 0) request.set_width(square && height != 0 ? height : model.defaults().width());
   if (height == 0) request.set_height(square && width != 0 ? width : model.defaults().height());
   const SizeRange range(model.limits());
-  CheckSide(request.width(), range, "width", errors);
-  // A square model's missing side repeats the other's mistake.
-  if (!(square && (width == 0 || height == 0))) {
-    CheckSide(request.height(), range, "height", errors);
-  }
+  // A side that repeats the other would only repeat its mistake.
+  const bool width_repeats = square && width == 0 && height != 0;
+  const bool height_repeats = square && height == 0 && width != 0;
+  if (!width_repeats) CheckSide(request.width(), range, "width", errors);
+  if (!height_repeats) CheckSide(request.height(), range, "height", errors);
   if (square && request.width() != request.height() && range.Contains(request.width()) &&
       range.Contains(request.height())) {
     errors.Add("height", "SIZE_NOT_SQUARE",
