@@ -226,17 +226,17 @@ void Controller::Cancel(GenerationRecord& record, CallId call, std::string_view 
   }
   EndJobs(record, now, commands);
   End(record, v1::Generation::STATE_CANCELLED,
-      Error(absl::StatusCode::kCancelled, "CANCELLED", absl::StrCat("the generation was ", absl::string_view(why.data(), why.size()))),
+      Error(absl::StatusCode::kCancelled, "CANCELLED",
+            absl::StrCat("the generation was ", absl::string_view(why.data(), why.size()))),
       call, now, commands);
 }
 
 void Controller::On(DeleteReceived event, Now, Commands& commands) {
   const auto it = generations_.find(event.name);
   if (it != generations_.end() && !it->second.end_durable) {
-    return commands.push_back(
-        Reply{event.call, absl::Status(Error(absl::StatusCode::kFailedPrecondition,
-                                             "GENERATION_LIVE",
-                                             "the generation has not ended; cancel it first"))});
+    return commands.push_back(Reply{
+        event.call, absl::Status(Error(absl::StatusCode::kFailedPrecondition, "GENERATION_LIVE",
+                                       "the generation has not ended; cancel it first"))});
   }
   if (it != generations_.end()) Forget(event.name, commands);
   commands.push_back(WriteDelete{event.call, event.name});
@@ -375,8 +375,7 @@ void Controller::PublishProgress(GenerationRecord& record, const JobRecord& job,
   const int64_t eta_ns = scheduler_.PredictRemaining(id);
   progress->mutable_eta()->set_seconds(eta_ns / 1'000'000'000);
   progress->mutable_eta()->set_nanos(static_cast<int32_t>(eta_ns % 1'000'000'000));
-  commands.push_back(
-      Publish{event.generation(), std::make_shared<v1::GenerateEvent>(event), true});
+  commands.push_back(Publish{event.generation(), std::make_shared<v1::GenerateEvent>(event), true});
 }
 
 void Controller::FillUsage(GenerationRecord& record) {

@@ -62,8 +62,8 @@ void Controller::Apply(const scheduler::OpenSlot& order, Now now, Commands& comm
     TensorWriter writer;
     *open.mutable_checkpoint() = *job.checkpoint;
     size_t next = 0;
-    absl::Status put = writer.Put(job.checkpoint_tensors[next++],
-                                  *open.mutable_checkpoint()->mutable_latents());
+    absl::Status put =
+        writer.Put(job.checkpoint_tensors[next++], *open.mutable_checkpoint()->mutable_latents());
     for (auto& state : *open.mutable_checkpoint()->mutable_sampler_state()) {
       if (put.ok()) put = writer.Put(job.checkpoint_tensors[next++], state);
     }
@@ -357,11 +357,10 @@ void Controller::On(MediaDone event, Now now, Commands& commands) {
     Fail(generations_.at(it->second.generation), event.status, now, commands);
   }
   const Outcome outcome = event.status.ok() ? Outcome::kDone : Outcome::kFailed;
-  Schedule(scheduler::PlanFinished{kMediaReplica,
-                                   event.sequence,
-                                   event.duration_ns,
-                                   {{event.job, outcome, false}}},
-           now, commands);
+  Schedule(
+      scheduler::PlanFinished{
+          kMediaReplica, event.sequence, event.duration_ns, {{event.job, outcome, false}}},
+      now, commands);
   ReleasePlan(node.mapped(), commands);
 }
 

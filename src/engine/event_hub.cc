@@ -51,9 +51,9 @@ struct EventHub::Topic {
   std::shared_ptr<const v1::GenerateEvent> After(int64_t sequence)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     std::shared_ptr<const v1::GenerateEvent> next;
-    const auto it = std::upper_bound(
-        kept.begin(), kept.end(), sequence,
-        [](int64_t s, const auto& event) { return s < event->sequence(); });
+    const auto it =
+        std::upper_bound(kept.begin(), kept.end(), sequence,
+                         [](int64_t s, const auto& event) { return s < event->sequence(); });
     if (it != kept.end()) next = *it;
     for (const auto& [output, event] : latest) {
       if (event->sequence() > sequence && (!next || event->sequence() < next->sequence())) {
@@ -198,8 +198,7 @@ void EventHub::Wake(Topic& topic) {
 }
 
 std::unique_ptr<EventStream> EventHub::Watch(const std::string& name, int64_t after_sequence,
-                                             bool attached,
-                                             absl::AnyInvocable<void()> on_ready) {
+                                             bool attached, absl::AnyInvocable<void()> on_ready) {
   std::shared_ptr<Topic> topic;
   {
     MutexLock lock(mutex_);

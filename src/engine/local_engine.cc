@@ -95,9 +95,9 @@ void LocalEngine::RunControl() {
 
 void LocalEngine::HandleOne(Event event, Commands& commands) {
   const auto* said = std::get_if<WorkerSaid>(&event);
-  const bool changes_models =
-      (said != nullptr && said->message.has_model_loaded()) ||
-      std::holds_alternative<WorkerGone>(event) || std::holds_alternative<DrainRequested>(event);
+  const bool changes_models = (said != nullptr && said->message.has_model_loaded()) ||
+                              std::holds_alternative<WorkerGone>(event) ||
+                              std::holds_alternative<DrainRequested>(event);
   const Now now = Time();
   controller_.Handle(std::move(event), now, commands);
   if (changes_models) PublishSnapshots(now, true);
@@ -157,17 +157,16 @@ void LocalEngine::Do(WriteCreate&& command) {
 }
 
 void LocalEngine::Do(WriteUpdate&& command) {
-  auto state = std::make_shared<std::pair<WriteUpdate, absl::Status>>(std::move(command),
-                                                                      absl::OkStatus());
+  auto state =
+      std::make_shared<std::pair<WriteUpdate, absl::Status>>(std::move(command), absl::OkStatus());
   // Bounded by the generations that are live, each with a few changes on the way: never refused.
-  store_.PostAlways(StoreThread::Write{[state](GenerationStore& store) {
-                       state->second =
-                           store.Update(state->first.generation, state->first.events);
-                     },
-                     [this, state](const absl::Status& committed) {
-                       events_.Push(UpdateDone{state->first.write,
-                                               committed.ok() ? state->second : committed});
-                     }});
+  store_.PostAlways(StoreThread::Write{
+      [state](GenerationStore& store) {
+        state->second = store.Update(state->first.generation, state->first.events);
+      },
+      [this, state](const absl::Status& committed) {
+        events_.Push(UpdateDone{state->first.write, committed.ok() ? state->second : committed});
+      }});
 }
 
 void LocalEngine::Do(WriteDelete&& command) {
@@ -175,21 +174,21 @@ void LocalEngine::Do(WriteDelete&& command) {
       std::make_shared<std::pair<WriteDelete, absl::Status>>(std::move(command), absl::OkStatus());
   const bool posted = store_.Post(StoreThread::Write{
       [state](GenerationStore& store) { state->second = store.Delete(state->first.name); },
-       [this, state](const absl::Status& committed) {
-         const absl::Status result = committed.ok() ? state->second : committed;
-         if (result.ok()) {
-           // The row is gone first: a crash in between leaves bytes that nobody can name.
-           media_.Post([this, name = state->first.name] {
-             const absl::Status deleted = blobs_.Delete(name);
-             if (!deleted.ok()) spdlog::error("outputs could not be deleted");
-           });
-         }
-         if (GenerationCallback done = TakeCall(state->first.call)) {
-           Answer<absl::StatusOr<v1::Generation>>(
-               std::move(done), result.ok() ? absl::StatusOr<v1::Generation>(v1::Generation())
-                                            : absl::StatusOr<v1::Generation>(result));
-         }
-       }});
+      [this, state](const absl::Status& committed) {
+        const absl::Status result = committed.ok() ? state->second : committed;
+        if (result.ok()) {
+          // The row is gone first: a crash in between leaves bytes that nobody can name.
+          media_.Post([this, name = state->first.name] {
+            const absl::Status deleted = blobs_.Delete(name);
+            if (!deleted.ok()) spdlog::error("outputs could not be deleted");
+          });
+        }
+        if (GenerationCallback done = TakeCall(state->first.call)) {
+          Answer<absl::StatusOr<v1::Generation>>(
+              std::move(done), result.ok() ? absl::StatusOr<v1::Generation>(v1::Generation())
+                                           : absl::StatusOr<v1::Generation>(result));
+        }
+      }});
   if (!posted) {
     if (GenerationCallback done = TakeCall(state->first.call)) {
       Answer<absl::StatusOr<v1::Generation>>(std::move(done), Busy());
@@ -200,18 +199,19 @@ void LocalEngine::Do(WriteDelete&& command) {
 void LocalEngine::Do(PurgeEnded&& command) {
   auto purged = std::make_shared<std::vector<std::string>>();
   store_.Post(StoreThread::Write{[purged, before = command.before](GenerationStore& store) {
-                 auto names = store.PurgeEnded(before, kPurgeMax);
-                 if (names.ok()) *purged = *std::move(names);
-               },
-               [this, purged](const absl::Status& committed) {
-                 if (!committed.ok() || purged->empty()) return;
-                 media_.Post([this, purged] {
-                   for (const auto& name : *purged) {
-                     const absl::Status deleted = blobs_.Delete(name);
-                     if (!deleted.ok()) spdlog::error("outputs could not be purged");
-                   }
-                 });
-               }});
+                                   auto names = store.PurgeEnded(before, kPurgeMax);
+                                   if (names.ok()) *purged = *std::move(names);
+                                 },
+                                 [this, purged](const absl::Status& committed) {
+                                   if (!committed.ok() || purged->empty()) return;
+                                   media_.Post([this, purged] {
+                                     for (const auto& name : *purged) {
+                                       const absl::Status deleted = blobs_.Delete(name);
+                                       if (!deleted.ok())
+                                         spdlog::error("outputs could not be purged");
+                                     }
+                                   });
+                                 }});
 }
 
 void LocalEngine::Do(StartWorker&& command) { workers_->Start(command.worker, options_.worker); }
@@ -230,9 +230,8 @@ void LocalEngine::Do(EncodeMedia&& command) {
     std::vector<PngText> texts;
     for (const auto& [key, value] : command.texts) texts.push_back({key, value});
     const std::string_view rgb = command.pixels.bytes();
-    const auto png =
-        EncodePng({reinterpret_cast<const uint8_t*>(rgb.data()), rgb.size()}, command.width,
-                  command.height, texts);
+    const auto png = EncodePng({reinterpret_cast<const uint8_t*>(rgb.data()), rgb.size()},
+                               command.width, command.height, texts);
     done.status = png.status();
     if (png.ok()) {
       done.sha256 = Sha256Hex(*png);

@@ -171,10 +171,9 @@ struct Fatal {
   absl::Status status;
 };
 
-using Command =
-    std::variant<Reply, ReplyFromStore, WriteCreate, WriteUpdate, WriteDelete, PurgeEnded,
-                 StartWorker, SendToWorker, KillWorker, EncodeMedia, OpenTopic, Publish, CloseTopic,
-                 Drained, Fatal>;
+using Command = std::variant<Reply, ReplyFromStore, WriteCreate, WriteUpdate, WriteDelete,
+                             PurgeEnded, StartWorker, SendToWorker, KillWorker, EncodeMedia,
+                             OpenTopic, Publish, CloseTopic, Drained, Fatal>;
 using Commands = std::vector<Command>;
 
 }  // namespace darkroom::engine

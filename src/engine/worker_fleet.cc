@@ -95,8 +95,8 @@ std::optional<WorkerFleet::Ready> WorkerFleet::OnModelLoaded(WorkerId id, Worker
                                                              const v1::ModelLoaded& loaded) {
   Model& model = models_[worker.model];
   const absl::Status status = FromProto(loaded.status());
-  const auto seat = std::find_if(seats_.begin(), seats_.end(),
-                                 [&](const Seat& s) { return s.worker == id; });
+  const auto seat =
+      std::find_if(seats_.begin(), seats_.end(), [&](const Seat& s) { return s.worker == id; });
   if (!status.ok()) {
     spdlog::error("{} cannot be loaded: {}", model.description.name(),
                   std::string(status.message()));
@@ -126,9 +126,8 @@ std::optional<WorkerFleet::Ready> WorkerFleet::OnModelLoaded(WorkerId id, Worker
   ready.spec.stages = kWorkerStages;
   ready.spec.models = {worker.model};
   ready.spec.slots = config_.slots;
-  ready.spec.step_tokens_max =
-      std::max<int64_t>(1, config_.step_tokens_max > 0 ? config_.step_tokens_max
-                                                       : loaded.knee_tokens());
+  ready.spec.step_tokens_max = std::max<int64_t>(
+      1, config_.step_tokens_max > 0 ? config_.step_tokens_max : loaded.knee_tokens());
   ready.spec.plans_in_flight_max = kWorkerPlansMax;
   ready.spec.numerics = Intern(worker.numerics_id);
   for (const auto& point : loaded.cost()) {

@@ -1,5 +1,5 @@
-// darkroomd: the daemon. Puts the layers together and takes them apart again; docs/life_of_a_request.md
-// tells what happens in between.
+// darkroomd: the daemon. Puts the layers together and takes them apart again;
+// docs/life_of_a_request.md tells what happens in between.
 
 #include <cstdio>
 #include <fstream>

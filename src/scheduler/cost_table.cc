@@ -32,9 +32,9 @@ int64_t CostTable::Profile(Stage stage, int64_t tokens) const {
   }
   // Beyond the profile the work is compute-bound: time grows with the tokens.
   const CostPoint& last = points.back();
-  return std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(last.nanos) *
-                                                   static_cast<double>(tokens) /
-                                                   static_cast<double>(last.tokens)));
+  return std::max<int64_t>(
+      1, static_cast<int64_t>(static_cast<double>(last.nanos) * static_cast<double>(tokens) /
+                              static_cast<double>(last.tokens)));
 }
 
 int64_t CostTable::Predict(Stage stage, int64_t tokens) const {
@@ -44,9 +44,9 @@ int64_t CostTable::Predict(Stage stage, int64_t tokens) const {
 }
 
 void CostTable::Observe(Stage stage, int64_t tokens, int64_t actual_ns) {
-  const double ratio = std::clamp(
-      static_cast<double>(actual_ns) / static_cast<double>(Profile(stage, tokens)),
-      kCorrectionMin, kCorrectionMax);
+  const double ratio =
+      std::clamp(static_cast<double>(actual_ns) / static_cast<double>(Profile(stage, tokens)),
+                 kCorrectionMin, kCorrectionMax);
   double& correction = correction_[static_cast<int>(stage)];
   correction += kCorrectionRate * (ratio - correction);
 }

@@ -237,15 +237,15 @@ std::vector<JobId> Scheduler::ChooseNewcomers(const Replica& replica) const {
   }
   const int jobs_max = std::min<int>(kEncodeJobsMax, static_cast<int>(replica.free_slots.size()));
   // With residents aboard, newcomers come one budget's worth at a time; the first always comes.
-  return Pack(std::move(candidates), replica, Stage::kEncode, std::max<int64_t>(room, 1),
-              jobs_max);
+  return Pack(std::move(candidates), replica, Stage::kEncode, std::max<int64_t>(room, 1), jobs_max);
 }
 
 std::vector<JobId> Scheduler::ChooseResidents(const Replica& replica) const {
   std::map<Stage, Candidates> by_stage;
   for (const JobId id : replica.residents) {
     const Job& job = jobs_.at(id);
-    if (Serves(replica.spec, job.next.stage)) by_stage[job.next.stage][job.spec.tenant].push_back(id);
+    if (Serves(replica.spec, job.next.stage))
+      by_stage[job.next.stage][job.spec.tenant].push_back(id);
   }
   // The least served tenant decides which stage runs; of its own, the later stage.
   Stage stage = Stage::kDenoise;
@@ -260,9 +260,8 @@ std::vector<JobId> Scheduler::ChooseResidents(const Replica& replica) const {
   }
   if (!by_stage.contains(stage)) return {};
   for (auto& [tenant, ids] : by_stage[stage]) {
-    std::sort(ids.begin(), ids.end(), [&](JobId a, JobId b) {
-      return jobs_.at(a).arrival < jobs_.at(b).arrival;
-    });
+    std::sort(ids.begin(), ids.end(),
+              [&](JobId a, JobId b) { return jobs_.at(a).arrival < jobs_.at(b).arrival; });
   }
   // Images decode one after the other, so more than one in a plan would only lengthen the quantum.
   const int jobs_max = stage == Stage::kDecode ? 1 : kPlanJobsMax;
@@ -306,8 +305,8 @@ bool Scheduler::MayJoin(const std::vector<JobId>& batch, const Job& job) const {
     if (other.spec.model != job.spec.model) return false;
     // A job that was there when a worker died runs alone until it is past that point.
     if (other.crashes > 0 || job.crashes > 0) return false;
-    if (other.spec.tenant != job.spec.tenant && (other.spec.isolation != Isolation::kShared ||
-                                                 job.spec.isolation != Isolation::kShared)) {
+    if (other.spec.tenant != job.spec.tenant &&
+        (other.spec.isolation != Isolation::kShared || job.spec.isolation != Isolation::kShared)) {
       return false;
     }
   }
@@ -348,8 +347,7 @@ void Scheduler::SendPlan(ReplicaId id, Replica& replica, Stage stage,
 
 // ---- slots and queues ----
 
-void Scheduler::TakeSlot(ReplicaId id, Replica& replica, Job& job,
-                         std::vector<Command>& commands) {
+void Scheduler::TakeSlot(ReplicaId id, Replica& replica, Job& job, std::vector<Command>& commands) {
   Dequeue(job);
   job.replica = id;
   job.slot = *replica.free_slots.begin();
@@ -446,19 +444,19 @@ size_t Scheduler::running_count() const {
 std::vector<std::string> Scheduler::BrokenInvariants() const {
   std::vector<std::string> broken;
   for (const auto& [id, job] : jobs_) {
-    const bool waits = waiting_.contains(job.spec.tenant) &&
-                       waiting_.at(job.spec.tenant).contains(job.arrival);
+    const bool waits =
+        waiting_.contains(job.spec.tenant) && waiting_.at(job.spec.tenant).contains(job.arrival);
     const bool media =
         media_.contains(job.spec.tenant) && media_.at(job.spec.tenant).contains(job.arrival);
     const bool resident = job.replica != kNowhere;
-    const bool in_media_pool = !resident && job.next.stage == Stage::kMediaEncode &&
-                               job.in_flight > 0;
+    const bool in_media_pool =
+        !resident && job.next.stage == Stage::kMediaEncode && job.in_flight > 0;
     if (waits + media + resident + in_media_pool != 1) {
-      broken.push_back(absl::StrCat("job ", id, " is in ", waits + media + resident + in_media_pool,
-                                    " places"));
+      broken.push_back(
+          absl::StrCat("job ", id, " is in ", waits + media + resident + in_media_pool, " places"));
     }
-    if (resident && (!replicas_.contains(job.replica) ||
-                     !replicas_.at(job.replica).residents.contains(id))) {
+    if (resident &&
+        (!replicas_.contains(job.replica) || !replicas_.at(job.replica).residents.contains(id))) {
       broken.push_back(absl::StrCat("job ", id, " believes in a slot that is not its"));
     }
   }

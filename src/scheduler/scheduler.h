@@ -23,9 +23,9 @@ namespace darkroom::scheduler {
 // that the first succeeds.
 //
 // Policy: tenants take turns by weighted virtual time, a tenant's own jobs by arrival; a batch is
-// filled in that order up to the replica's token budget. Decoding comes before denoising of the same
-// tenant, and a job that would fit into the running batch is let in at once, because below the knee
-// its tokens are almost free.
+// filled in that order up to the replica's token budget. Decoding comes before denoising of the
+// same tenant, and a job that would fit into the running batch is let in at once, because below the
+// knee its tokens are almost free.
 class Scheduler {
  public:
   // Appends to `commands`. `now_ns` is monotonic.
@@ -44,7 +44,8 @@ class Scheduler {
   std::vector<std::string> BrokenInvariants() const;
 
  private:
-  // Where a job is: `step` is the next denoising step to run, kept through encode (where to resume).
+  // Where a job is: `step` is the next denoising step to run, kept through encode (where to
+  // resume).
   struct Position {
     Stage stage = Stage::kEncode;
     int32_t step = 0;

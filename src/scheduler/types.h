@@ -90,8 +90,8 @@ struct PlanFinished {
   int64_t duration_ns;
   std::vector<Item> items;
 };
-using Event = std::variant<ReplicaAttached, ReplicaLost, TenantWeight, JobSubmitted, JobEnded,
-                           PlanFinished>;
+using Event =
+    std::variant<ReplicaAttached, ReplicaLost, TenantWeight, JobSubmitted, JobEnded, PlanFinished>;
 
 // Commands.
 struct OpenSlot {
@@ -140,7 +140,7 @@ struct JobRequeued {
 struct JobQuarantined {
   JobId job;
 };
-using Command = std::variant<OpenSlot, CloseSlot, RunPlan, Charge, JobFinished, JobRequeued,
-                             JobQuarantined>;
+using Command =
+    std::variant<OpenSlot, CloseSlot, RunPlan, Charge, JobFinished, JobRequeued, JobQuarantined>;
 
 }  // namespace darkroom::scheduler

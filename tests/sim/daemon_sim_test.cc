@@ -1,6 +1,6 @@
-// The whole daemon in simulated time, with clients that come, go, retry and cancel, workers that die
-// and the daemon itself killed at any moment. Everything follows from the seed: a failure names it,
-// and DARKROOM_SEED=n runs that one alone. DARKROOM_SEEDS sets how many (default 400).
+// The whole daemon in simulated time, with clients that come, go, retry and cancel, workers that
+// die and the daemon itself killed at any moment. Everything follows from the seed: a failure names
+// it, and DARKROOM_SEED=n runs that one alone. DARKROOM_SEEDS sets how many (default 400).
 
 #include <algorithm>
 #include <cstdlib>
@@ -50,8 +50,9 @@ class Clients {
     options.workers = static_cast<int>(loop_.Random(1, 3));
     options.slots = static_cast<int>(loop_.Random(1, 8));
     options.checkpoint_steps = static_cast<int>(loop_.Random(1, 6));
-    daemon_ = std::make_unique<SimDaemon>(loop_, options,
-                                          std::make_unique<testing::MemoryGenerationStore>());
+    daemon_ = std::make_unique<SimDaemon>(
+        loop_, options,
+        std::make_unique<testing::MemoryStore>(std::make_shared<testing::MemoryDisk>()));
   }
 
   void Run() {
@@ -107,7 +108,7 @@ class Clients {
 
   void Ask(int i) {
     if (!daemon_->up()) return;
-    engine::Engine::Submit submit;
+    Engine::Submit submit;
     submit.tenant = "t" + std::to_string(i % 3);
     submit.request = Request(i);
     submit.request_hash = Sha256Hex(submit.request.SerializeAsString());
@@ -224,9 +225,10 @@ TEST_F(DaemonSimTest, ASeedReplaysItsRun) {
 
 TEST(DaemonDrainTest, FinishesWhatItAcceptedAndRefusesTheRest) {
   SimLoop loop(1);
-  SimDaemon daemon(loop, {}, std::make_unique<testing::MemoryGenerationStore>());
+  SimDaemon daemon(loop, {},
+                   std::make_unique<testing::MemoryStore>(std::make_shared<testing::MemoryDisk>()));
   daemon.Boot();
-  engine::Engine::Submit submit;
+  Engine::Submit submit;
   submit.tenant = "t";
   submit.request.set_model("models/sim");
   submit.request.set_width(8);
@@ -247,12 +249,13 @@ TEST(DaemonQueueTest, RefusesBeyondTheTenantsLimitAndRecovers) {
   SimLoop loop(1);
   SimDaemon::Options options;
   options.generations_max = 3;
-  SimDaemon daemon(loop, options, std::make_unique<testing::MemoryGenerationStore>());
+  SimDaemon daemon(loop, options,
+                   std::make_unique<testing::MemoryStore>(std::make_shared<testing::MemoryDisk>()));
   daemon.Boot();
   int accepted = 0;
   int refused = 0;
   auto submit = [&](const std::string& tenant) {
-    engine::Engine::Submit submit;
+    Engine::Submit submit;
     submit.tenant = tenant;
     submit.request.set_model("models/sim");
     submit.request.set_width(8);

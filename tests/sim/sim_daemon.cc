@@ -40,7 +40,9 @@ void SimDaemon::Boot() {
   engine::Recovered recovered;
   const absl::Status read = store_->Transact([&] {
     config.boot = *store_->NextBoot();
-    for (auto& generation : *store_->Unfinished()) {
+    auto unfinished = store_->Unfinished();
+    if (!unfinished.ok()) return unfinished.status();
+    for (auto& generation : *unfinished) {
       auto events = *store_->EventsAfter(generation.name(), 0);
       recovered.items.push_back({std::move(generation), std::move(events)});
     }
@@ -91,7 +93,7 @@ void SimDaemon::Handle(engine::Event event) {
   handling_ = false;
 }
 
-void SimDaemon::Submit(engine::Engine::Submit submit, Answer answer) {
+void SimDaemon::Submit(Engine::Submit submit, Answer answer) {
   if (!up()) return;
   const auto call = ++last_call_;
   calls_[call] = std::move(answer);
@@ -133,7 +135,7 @@ void SimDaemon::Commit() {
     for (auto& write : writes) write.apply();
     return absl::OkStatus();
   });
-  if (!committed.ok()) complaints_.push_back(std::string(committed.message()));
+  if (!committed.ok()) fprintf(stderr, "COMMIT %s\n", std::string(committed.message()).c_str());
   for (auto& write : writes) {
     Soon(1'000, 1'000, std::move(write.report));
   }
@@ -159,15 +161,16 @@ void SimDaemon::Do(engine::WriteCreate& command) {
   auto state = std::make_shared<engine::CreateDone>(
       engine::CreateDone{command.call, command.create.generation.name(), command.queued,
                          absl::InternalError("not run")});
-  writes_.push_back({[this, state, create = command.create] {
-                       state->result = store_->Create(create);
-                       if (state->result.ok() && state->result->inserted) {
-                         const auto updated =
-                             store_->Update(state->result->generation, {&state->queued, 1});
-                         if (!updated.ok()) complaints_.push_back("an update failed");
-                       }
-                     },
-                     [this, state] { Handle(*state); }});
+  writes_.push_back(
+      {[this, state, create = command.create] {
+         state->result = store_->Create(create);
+         fprintf(stderr, "create %s -> %s\n", create.generation.name().c_str(), state->result.ok() ? state->result->generation.ShortDebugString().c_str() : std::string(state->result.status().message()).c_str());
+         if (state->result.ok() && state->result->inserted) {
+           const auto updated = store_->Update(state->result->generation, {&state->queued, 1});
+           if (!updated.ok()) complaints_.push_back("an update failed");
+         }
+       },
+       [this, state] { Handle(*state); }});
   if (!std::exchange(commit_scheduled_, true)) {
     Soon(100'000, 4'000'000, [this] { Commit(); });
   }
@@ -175,12 +178,11 @@ void SimDaemon::Do(engine::WriteCreate& command) {
 
 void SimDaemon::Do(engine::WriteUpdate& command) {
   auto status = std::make_shared<absl::Status>();
-  writes_.push_back({[this, status, command] {
-                       *status = store_->Update(command.generation, command.events);
-                     },
-                     [this, status, write = command.write] {
-                       Handle(engine::UpdateDone{write, *status});
-                     }});
+  writes_.push_back(
+      {[this, status, command] { *status = store_->Update(command.generation, command.events); },
+       [this, status, write = command.write] {
+         Handle(engine::UpdateDone{write, *status});
+       }});
   if (!std::exchange(commit_scheduled_, true)) {
     Soon(100'000, 4'000'000, [this] { Commit(); });
   }

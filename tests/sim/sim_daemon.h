@@ -15,9 +15,9 @@
 
 namespace darkroom::sim {
 
-// The whole daemon without its sockets and threads: the real controller and scheduler on a simulated
-// clock, store, worker processes and media pool. Kill() is kill -9: what the store had not committed
-// is gone, and so are the workers; Boot() starts it again on what is left.
+// The whole daemon without its sockets and threads: the real controller and scheduler on a
+// simulated clock, store, worker processes and media pool. Kill() is kill -9: what the store had
+// not committed is gone, and so are the workers; Boot() starts it again on what is left.
 class SimDaemon {
  public:
   struct Options {
@@ -37,7 +37,7 @@ class SimDaemon {
   void Drain();
 
   // Never answered when the daemon is killed first.
-  void Submit(engine::Engine::Submit submit, Answer answer);
+  void Submit(Engine::Submit submit, Answer answer);
   void Cancel(const std::string& name, Answer answer);
 
   GenerationStore& store() { return *store_; }
@@ -82,7 +82,7 @@ class SimDaemon {
 
   SimLoop& loop_;
   const Options options_;
-  std::unique_ptr<GenerationStore> store_;   // survives Kill
+  std::unique_ptr<GenerationStore> store_;    // survives Kill
   std::map<std::string, std::string> blobs_;  // survives Kill
   std::map<std::string, int64_t> last_sequence_;
 

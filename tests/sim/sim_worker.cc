@@ -23,8 +23,8 @@ Payload Bytes(uint64_t value) {
 
 uint64_t StartLatents(const v1::OpenSlot& request) {
   uint64_t hash = Mix(1, static_cast<uint64_t>(request.seed()));
-  hash = Mix(hash, static_cast<uint64_t>(request.width()) << 32 | static_cast<uint32_t>(
-                                                                      request.height()));
+  hash = Mix(
+      hash, static_cast<uint64_t>(request.width()) << 32 | static_cast<uint32_t>(request.height()));
   for (const char c : request.prompt()) hash = Mix(hash, static_cast<unsigned char>(c));
   return Mix(hash, static_cast<uint64_t>(request.steps()));
 }

@@ -64,8 +64,8 @@ class World {
  private:
   struct Live {
     JobSpec spec;
-    int next_step = 0;        // as dispatched
-    int checkpoint = 0;       // as saved
+    int next_step = 0;   // as dispatched
+    int checkpoint = 0;  // as saved
     Stage stage = Stage::kEncode;
     bool encoded = false;
   };
@@ -152,10 +152,9 @@ class World {
       if (here && live_.contains(item.job) && item.checkpoint) {
         live_[item.job].checkpoint = item.step + 1;
       }
-      finished.items.push_back({item.job,
-                                here ? PlanFinished::Outcome::kDone
-                                     : PlanFinished::Outcome::kSkipped,
-                                here && item.checkpoint});
+      finished.items.push_back(
+          {item.job, here ? PlanFinished::Outcome::kDone : PlanFinished::Outcome::kSkipped,
+           here && item.checkpoint});
     }
     charged_ = 0;
     Send(finished);
@@ -258,13 +257,11 @@ class World {
       const auto held = std::count_if(slots_.begin(), slots_.end(), [id = id](const auto& slot) {
         return slot.first.first == id;
       });
-      const bool waiting =
-          std::any_of(live_.begin(), live_.end(), [&](const auto& entry) {
-            return entry.second.stage == Stage::kEncode &&
-                   std::none_of(slots_.begin(), slots_.end(), [&](const auto& slot) {
-                     return slot.second == entry.first;
-                   });
-          });
+      const bool waiting = std::any_of(live_.begin(), live_.end(), [&](const auto& entry) {
+        return entry.second.stage == Stage::kEncode &&
+               std::none_of(slots_.begin(), slots_.end(),
+                            [&](const auto& slot) { return slot.second == entry.first; });
+      });
       EXPECT_FALSE(waiting && held == 0) << "replica " << id << " idles, empty, with jobs waiting";
     }
   }

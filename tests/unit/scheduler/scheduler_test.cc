@@ -92,10 +92,10 @@ TEST_F(SchedulerTest, TakesAJobThroughEveryStage) {
   }
   const RunPlan media = Finish(0);
   EXPECT_EQ(media.stage, Stage::kMediaEncode);
-  EXPECT_THAT(seen, ::testing::ElementsAre(
-                        std::pair(Stage::kEncode, 0), std::pair(Stage::kDenoise, 0),
-                        std::pair(Stage::kDenoise, 1), std::pair(Stage::kDenoise, 2),
-                        std::pair(Stage::kDecode, 3)));
+  EXPECT_THAT(seen,
+              ::testing::ElementsAre(std::pair(Stage::kEncode, 0), std::pair(Stage::kDenoise, 0),
+                                     std::pair(Stage::kDenoise, 1), std::pair(Stage::kDenoise, 2),
+                                     std::pair(Stage::kDecode, 3)));
   EXPECT_EQ(Commands<JobFinished>().size(), 1u);
   EXPECT_EQ(Commands<CloseSlot>().size(), 1u);
   EXPECT_EQ(scheduler_.job_count(), 0u);
