@@ -11,9 +11,11 @@ inline constexpr int kPlansInFlightMax = 8;
 inline constexpr int kPlanJobsMax = 256;
 // Jobs of one encode plan: tiny work, but a quantum should stay short.
 inline constexpr int kEncodeJobsMax = 64;
-// Crashes of its worker that one job may be part of, without getting past that point, before it is
-// taken for the cause. The first may have been a batch-mate's fault; the others it ran alone.
+// Crashes of its worker that one job may be part of at the same step before it is taken for the
+// cause. The first may have been a batch-mate's fault; the others it ran alone.
 inline constexpr int kCrashesMax = 3;
+// And at any steps, for a job that kills its workers now here, now there.
+inline constexpr int kCrashesTotalMax = 16;
 // Predicted nanoseconds per token where a replica brought no cost table.
 inline constexpr int64_t kDefaultNanosPerToken = 1000;
 

@@ -147,12 +147,14 @@ void Scheduler::FinishItem(const PlanItem& item, const PlanFinished::Item& resul
 }
 
 void Scheduler::Suspect(Job& job, const Position& at) {
-  job.crashed_at = job.crashes == 0 ? at : std::max(job.crashed_at, at);
+  if (at != job.crashed_at) job.crashes = 0;
+  job.crashed_at = at;
   ++job.crashes;
+  ++job.crashes_total;
 }
 
 void Scheduler::Requeue(Job& job, std::vector<Command>& commands) {
-  if (job.crashes >= kCrashesMax) {
+  if (job.crashes >= kCrashesMax || job.crashes_total >= kCrashesTotalMax) {
     commands.push_back(JobQuarantined{job.spec.id});
     fair_.RemoveJob(job.spec.tenant);
     jobs_.erase(job.spec.id);

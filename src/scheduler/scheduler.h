@@ -61,7 +61,9 @@ class Scheduler {
     uint32_t slot = 0;
     uint64_t epoch = 0;
     NumericsKey numerics = 0;  // of the replica whose checkpoint it continues
-    int crashes = 0;           // since it last got past `crashed_at`
+    // Times in a row that a worker died while this job ran at `crashed_at`; 0 once it is past that.
+    int crashes = 0;
+    int crashes_total = 0;
     Position crashed_at;
   };
   struct PlanItem {

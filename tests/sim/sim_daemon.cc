@@ -135,7 +135,7 @@ void SimDaemon::Commit() {
     for (auto& write : writes) write.apply();
     return absl::OkStatus();
   });
-  if (!committed.ok()) fprintf(stderr, "COMMIT %s\n", std::string(committed.message()).c_str());
+  if (!committed.ok()) complaints_.push_back(std::string(committed.message()));
   for (auto& write : writes) {
     Soon(1'000, 1'000, std::move(write.report));
   }
@@ -164,7 +164,6 @@ void SimDaemon::Do(engine::WriteCreate& command) {
   writes_.push_back(
       {[this, state, create = command.create] {
          state->result = store_->Create(create);
-         fprintf(stderr, "create %s -> %s\n", create.generation.name().c_str(), state->result.ok() ? state->result->generation.ShortDebugString().c_str() : std::string(state->result.status().message()).c_str());
          if (state->result.ok() && state->result->inserted) {
            const auto updated = store_->Update(state->result->generation, {&state->queued, 1});
            if (!updated.ok()) complaints_.push_back("an update failed");
