@@ -65,7 +65,7 @@ absl::StatusOr<std::string> MakeFolder(const std::string& folder) {
 }
 
 absl::StatusOr<UniqueFd> LockFolder(const std::string& folder) {
-  const std::string path = absl::StrCat(folder, "/lock");
+  const std::string path = absl::StrCat(folder, "/store.lock");
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, kFileMode));
   if (!fd) return NotWritable(errno, "make the lock file");
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {

@@ -16,9 +16,9 @@ namespace darkroom {
 // its path without symbolic links. FAILED_PRECONDITION (STORE_NOT_WRITABLE).
 absl::StatusOr<std::string> MakeFolder(const std::string& folder);
 
-// Holds the folder for this process until the descriptor is closed, by a lock on the file `lock` in
-// it, which also says who has it. FAILED_PRECONDITION (STORE_IN_USE) when somebody else does, also
-// in the same process.
+// Holds the folder for this process until the descriptor is closed, by a lock on the file
+// `store.lock` in it, which also says who has it. FAILED_PRECONDITION (STORE_IN_USE) when somebody
+// else does, also in the same process.
 absl::StatusOr<UniqueFd> LockFolder(const std::string& folder);
 
 // Bytes that this user may still write to the file system of `fd`.
