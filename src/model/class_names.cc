@@ -38,9 +38,9 @@ absl::StatusOr<ClassNames> ClassNames::Parse(const Json& model_index, int classe
                                        "\"; keys must be class ids from 0 to ", classes - 1));
     }
     const std::string label = value.is_string() ? Trimmed(value.get<std::string>()) : "";
-    if (label.empty() || label.size() > kClassNameBytesMax) {
+    if (label.empty() || label.size() > model_limits::kClassNameBytesMax) {
       return ModelInvalid(kFile, absl::StrCat("id2label \"", key, "\" must be a name of 1 to ",
-                                              kClassNameBytesMax, " bytes"));
+                                              model_limits::kClassNameBytesMax, " bytes"));
     }
     result.Add(label, id, /*listed=*/false);
     for (const absl::string_view synonym : absl::StrSplit(label, ',')) {
@@ -68,7 +68,7 @@ absl::StatusOr<int> ClassNames::Find(std::string_view prompt) const {
     absl::StrAppend(out, "\"", nearest, "\"");
   };
   const std::string nearest =
-      absl::StrJoin(NearestNames(name, names_, kNearestClasses), ", ", quote);
+      absl::StrJoin(NearestNames(name, names_, model_limits::kNearestClasses), ", ", quote);
   const std::string description = absl::StrCat("must be the name of one of the model's ",
                                                names_.size(), " classes; nearest: ", nearest);
   return absl::Status(Error(absl::StatusCode::kInvalidArgument, "CLASS_UNKNOWN",

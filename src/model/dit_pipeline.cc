@@ -42,9 +42,23 @@ uint64_t Fnv1a64(std::string_view bytes) {
   return hash;
 }
 
+bool AreFinite(std::string_view latents) {
+  for (size_t i = 0; i + sizeof(float) <= latents.size(); i += sizeof(float)) {
+    float value = 0;
+    std::memcpy(&value, latents.data() + i, sizeof(value));
+    if (!std::isfinite(value)) return false;
+  }
+  return true;
+}
+
+absl::Status NotFinite() {
+  return Error(absl::StatusCode::kInternal, "LATENTS_NOT_FINITE",
+               "the model gave values that are not numbers");
+}
+
 // Bytes as they leave the worker: large ones in a memfd, which crosses without a copy.
 absl::StatusOr<Payload> MakePayload(std::string_view bytes) {
-  if (bytes.size() <= kInlineOutputBytesMax) return Payload::Copy(bytes);
+  if (bytes.size() <= model_limits::kInlineOutputBytesMax) return Payload::Copy(bytes);
   return Payload::CreateMemfd(bytes.size(), [bytes](absl::Span<char> memory) {
     std::copy(bytes.begin(), bytes.end(), memory.begin());
   });
@@ -93,20 +107,22 @@ absl::Status DitPipeline::CheckOpen(const v1::OpenSlot& request) const {
                                    "so it must equal width; nearest: ",
                                    request.width()));
   }
-  if (request.prompt().size() > kPromptBytesMax) {
+  if (request.prompt().size() > model_limits::kPromptBytesMax) {
     return OutOfRange("PROMPT_TOO_LONG", "prompt",
                       absl::StrCat("has ", request.prompt().size(), " bytes; at most ",
-                                   kPromptBytesMax, " can be"));
+                                   model_limits::kPromptBytesMax, " can be"));
   }
   // Written so that NaN is outside too.
-  if (!(request.guidance_scale() >= kGuidanceScaleMin &&
-        request.guidance_scale() <= kGuidanceScaleMax)) {
+  if (!(request.guidance_scale() >= model_limits::kGuidanceScaleMin &&
+        request.guidance_scale() <= model_limits::kGuidanceScaleMax)) {
     return OutOfRange(
         "GUIDANCE_SCALE_OUT_OF_RANGE", "sampling.guidance_scale",
-        absl::StrCat("must be ", kGuidanceScaleMin, " to ", kGuidanceScaleMax, "; nearest: ",
-                     std::clamp(std::isnan(request.guidance_scale()) ? kGuidanceScaleMin
-                                                                     : request.guidance_scale(),
-                                kGuidanceScaleMin, kGuidanceScaleMax)));
+        absl::StrCat(
+            "must be ", model_limits::kGuidanceScaleMin, " to ", model_limits::kGuidanceScaleMax,
+            "; nearest: ",
+            std::clamp(std::isnan(request.guidance_scale()) ? model_limits::kGuidanceScaleMin
+                                                            : request.guidance_scale(),
+                       model_limits::kGuidanceScaleMin, model_limits::kGuidanceScaleMax)));
   }
   if (request.seed() < 0) {
     return OutOfRange("SEED_OUT_OF_RANGE", "sampling.seed", "must be 0 to 2^63-1; nearest: 0");
@@ -243,6 +259,15 @@ size_t DitPipeline::LatentBytes(const Slot& slot) const {
                             slot.latent_width);
 }
 
+absl::StatusOr<std::string> DitPipeline::ReadLatents(const Slot& slot) {
+  std::string latents(LatentBytes(slot), '\0');
+  absl::Status status =
+      ops_.CopyToHost(latents.data(), slot.latents->data(), latents.size(), *stream_);
+  if (status.ok()) status = stream_->Synchronize();
+  if (!status.ok()) return status;
+  return latents;
+}
+
 absl::StatusOr<DitPipeline::Slot*> DitPipeline::FindSlot(const v1::PlanJob& job) {
   if (job.slot() >= slots_.size() || !slots_[job.slot()].open) {
     return WrongState("SLOT_NOT_OPEN", "the plan names a slot that is not open");
@@ -316,9 +341,11 @@ absl::StatusOr<DitPipeline::Ready> DitPipeline::Prepare(const v1::BatchPlan& pla
                                                    slot.timesteps.size()));
   }
   const double guidance = job.guidance_scale() != 0 ? job.guidance_scale() : slot.guidance_scale;
-  if (!(guidance >= kGuidanceScaleMin && guidance <= kGuidanceScaleMax)) {
+  if (!(guidance >= model_limits::kGuidanceScaleMin &&
+        guidance <= model_limits::kGuidanceScaleMax)) {
     return OutOfRange("GUIDANCE_SCALE_OUT_OF_RANGE", "sampling.guidance_scale",
-                      absl::StrCat("must be ", kGuidanceScaleMin, " to ", kGuidanceScaleMax));
+                      absl::StrCat("must be ", model_limits::kGuidanceScaleMin, " to ",
+                                   model_limits::kGuidanceScaleMax));
   }
   if (absl::Status status = EncodeSlot(slot); !status.ok()) return status;
 
@@ -385,13 +412,14 @@ absl::Status DitPipeline::RunPass(const v1::BatchPlan& plan, absl::Span<const Re
 absl::Status DitPipeline::FinishStep(const v1::PlanJob& job, const Slot& slot,
                                      JobOutcome& outcome) {
   if (!job.returns().checkpoint() && !parts_.hash_latents) return absl::OkStatus();
-  const size_t bytes = LatentBytes(slot);
-  std::string latents(bytes, '\0');
-  absl::Status status = ops_.CopyToHost(latents.data(), slot.latents->data(), bytes, *stream_);
-  if (status.ok()) status = stream_->Synchronize();
-  if (!status.ok()) return status;
-  if (parts_.hash_latents) outcome.latents_hash = Fnv1a64(latents);
+  absl::StatusOr<std::string> latents = ReadLatents(slot);
+  if (!latents.ok()) return latents.status();
+  if (parts_.hash_latents) outcome.latents_hash = Fnv1a64(*latents);
   if (!job.returns().checkpoint()) return absl::OkStatus();
+  if (!AreFinite(*latents)) {
+    outcome.status = NotFinite();
+    return absl::OkStatus();
+  }
 
   v1::Checkpoint& checkpoint = outcome.checkpoint.emplace();
   checkpoint.set_step(slot.steps_done);
@@ -401,15 +429,14 @@ absl::Status DitPipeline::FinishStep(const v1::PlanJob& job, const Slot& slot,
   ref.add_shape(parts_.transformer->config().in_channels);
   ref.add_shape(slot.latent_height);
   ref.add_shape(slot.latent_width);
-  ref.set_size_bytes(static_cast<int64_t>(bytes));
-  absl::StatusOr<Payload> payload = MakePayload(latents);
-  if (!payload.ok()) {
-    // The step itself is done; only its checkpoint is lost.
+  ref.set_size_bytes(static_cast<int64_t>(latents->size()));
+  absl::StatusOr<Payload> payload = MakePayload(*latents);
+  if (payload.ok()) {
+    outcome.checkpoint_tensors.push_back(*std::move(payload));
+  } else {
+    // The step itself is done, so the job goes on; a later checkpoint will do.
     outcome.checkpoint.reset();
-    outcome.status = payload.status();
-    return absl::OkStatus();
   }
-  outcome.checkpoint_tensors.push_back(*std::move(payload));
   return absl::OkStatus();
 }
 
@@ -434,6 +461,12 @@ absl::Status DitPipeline::Decode(const v1::BatchPlan& plan, absl::Span<const int
 }
 
 absl::Status DitPipeline::DecodeSlot(const Slot& slot, JobOutcome& outcome) {
+  absl::StatusOr<std::string> latents = ReadLatents(slot);
+  if (!latents.ok()) return latents.status();
+  if (!AreFinite(*latents)) {
+    outcome.status = NotFinite();
+    return absl::OkStatus();
+  }
   const int factor = parts_.decoder->config().factor();
   const size_t bytes = static_cast<size_t>(slot.latent_height * factor) *
                        static_cast<size_t>(slot.latent_width * factor) * kPixelChannels;
@@ -441,7 +474,7 @@ absl::Status DitPipeline::DecodeSlot(const Slot& slot, JobOutcome& outcome) {
     return parts_.decoder->Decode(View(slot), reinterpret_cast<uint8_t*>(pixels), *stream_);
   };
   absl::Status decoded;
-  if (bytes <= kInlineOutputBytesMax) {
+  if (bytes <= model_limits::kInlineOutputBytesMax) {
     std::string pixels(bytes, '\0');
     decoded = decode(pixels.data());
     outcome.output = Payload::Copy(pixels);

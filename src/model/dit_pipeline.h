@@ -85,6 +85,7 @@ class DitPipeline : public Pipeline {
   std::shared_ptr<const std::vector<float>> Positions(int latent_size);
   LatentView View(const Slot& slot) const;
   size_t LatentBytes(const Slot& slot) const;
+  absl::StatusOr<std::string> ReadLatents(const Slot& slot);
 
   absl::StatusOr<Slot*> FindSlot(const v1::PlanJob& job);
   absl::Status EncodeSlot(Slot& slot);

@@ -33,8 +33,8 @@ class StrictCheck {
       default:
         break;
     }
-    if (depth > kJsonDepthMax && problem_.empty()) {
-      problem_ = absl::StrCat("is nested deeper than ", kJsonDepthMax, " levels");
+    if (depth > model_limits::kJsonDepthMax && problem_.empty()) {
+      problem_ = absl::StrCat("is nested deeper than ", model_limits::kJsonDepthMax, " levels");
     }
     return problem_.empty();
   }

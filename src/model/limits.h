@@ -5,7 +5,7 @@
 
 // Every bound of the model layer. A model's folder is given by the operator, but it may be damaged,
 // half copied or made by somebody else, so nothing in it is believed before it is checked.
-namespace darkroom {
+namespace darkroom::model_limits {
 
 // Files.
 inline constexpr size_t kSafetensorsHeaderBytesMax = size_t{8} << 20;
@@ -56,4 +56,4 @@ inline constexpr int32_t kCapacitySequences = 8;
 // An output larger than this leaves in a memfd.
 inline constexpr size_t kInlineOutputBytesMax = 64 << 10;
 
-}  // namespace darkroom
+}  // namespace darkroom::model_limits

@@ -106,7 +106,8 @@ class DitMemory {
   int multiple() const { return factor_ * patch_; }
   int native() const { return native_; }
   int size_min() const {
-    return std::max(multiple(), native_ / kSizeUnderNativeMax / multiple() * multiple());
+    return std::max(multiple(),
+                    native_ / model_limits::kSizeUnderNativeMax / multiple() * multiple());
   }
   // Rows of one job of this size, with guidance.
   int64_t RowsAlone(int size) const {
@@ -115,7 +116,8 @@ class DitMemory {
   }
   // The largest size up to `rows_max` rows; 0 when not even the smallest fits.
   int SizeMax(int64_t rows_max) const {
-    const int bound = std::max(native_, std::min(kSizePixelsMax, kSizeOverNativeMax * native_));
+    const int bound = std::max(native_, std::min(model_limits::kSizePixelsMax,
+                                                 model_limits::kSizeOverNativeMax * native_));
     int size = bound / multiple() * multiple();
     while (size > 0 && !Fits(size, rows_max)) size -= multiple();
     return size;
@@ -137,11 +139,12 @@ class DitMemory {
 
  private:
   bool StepFits(int64_t rows, int64_t sequences) const {
-    return step_.WorkspaceBytes(rows, sequences) <= kStepWorkspaceBytesMax;
+    return step_.WorkspaceBytes(rows, sequences) <= model_limits::kStepWorkspaceBytesMax;
   }
   bool Fits(int size, int64_t rows_max) const {
     return RowsAlone(size) <= rows_max && StepFits(RowsAlone(size), kSizeAlone) &&
-           decoder_.WorkspaceBytes(size / factor_, size / factor_) <= kDecodeWorkspaceBytesMax;
+           decoder_.WorkspaceBytes(size / factor_, size / factor_) <=
+               model_limits::kDecodeWorkspaceBytesMax;
   }
 
   const DitStep& step_;
@@ -168,7 +171,7 @@ void DescribeModel(const LoadOptions& options, const ModelFolder& folder, const 
   limits.set_size_multiple_of(memory.multiple());
   limits.set_square_only(true);
   limits.set_steps_max(parts.sampler.steps_max());
-  limits.set_images_max(kImagesMax);
+  limits.set_images_max(model_limits::kImagesMax);
 
   v1::Model::Defaults& defaults = *model.mutable_defaults();
   defaults.set_width(memory.native());
@@ -196,9 +199,10 @@ void DescribeNumerics(const LoadOptions& options, Ops& ops, DitPipelineParts& pa
 }
 
 absl::Status CheckOptions(const LoadOptions& options, Ops& ops) {
-  if (options.slots < 1 || options.slots > kSlotsMax) {
-    return Error(absl::StatusCode::kInvalidArgument, "SLOTS_OUT_OF_RANGE",
-                 absl::StrCat("slots is ", options.slots, "; it must be 1 to ", kSlotsMax));
+  if (options.slots < 1 || options.slots > model_limits::kSlotsMax) {
+    return Error(
+        absl::StatusCode::kInvalidArgument, "SLOTS_OUT_OF_RANGE",
+        absl::StrCat("slots is ", options.slots, "; it must be 1 to ", model_limits::kSlotsMax));
   }
   if (options.step_tokens_max < 0) {
     return Error(absl::StatusCode::kInvalidArgument, "STEP_TOKENS_OUT_OF_RANGE",

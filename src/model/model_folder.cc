@@ -98,7 +98,7 @@ absl::StatusOr<std::string> ModelFolder::ReadText(std::string_view file, size_t 
 }
 
 absl::StatusOr<Json> ModelFolder::ReadJson(std::string_view file) {
-  absl::StatusOr<std::string> text = ReadText(file, kJsonBytesMax);
+  absl::StatusOr<std::string> text = ReadText(file, model_limits::kJsonBytesMax);
   if (!text.ok()) return text.status();
   if (text->empty()) return ModelInvalid(file, "is empty; copy the file again");
   if (absl::StartsWith(*text, "version https://git-lfs")) {
@@ -130,7 +130,7 @@ void ModelFolder::Hash(const SafetensorsFile& file, absl::FunctionRef<void(size_
   Sha256 hash;
   std::string_view rest = file.bytes();
   while (!rest.empty()) {
-    const std::string_view chunk = rest.substr(0, kHashChunkBytes);
+    const std::string_view chunk = rest.substr(0, model_limits::kHashChunkBytes);
     hash.Update(chunk);
     rest.remove_prefix(chunk.size());
     read(chunk.size());
@@ -150,7 +150,7 @@ std::string ModelFolder::Digest() const {
 std::string ModelFolder::License() const {
   for (const std::string_view file : {"README.md", "LICENSE", "LICENSE.md"}) {
     std::ifstream stream(PathOf(file), std::ios::binary);
-    std::string text(kFrontMatterBytesMax, '\0');
+    std::string text(model_limits::kFrontMatterBytesMax, '\0');
     stream.read(text.data(), static_cast<std::streamsize>(text.size()));
     text.resize(static_cast<size_t>(std::max<std::streamsize>(stream.gcount(), 0)));
     const std::vector<std::string> lines = absl::StrSplit(text, '\n');

@@ -76,8 +76,9 @@ std::string ParseEntry(const Json& json, SafetensorsEntry& entry, uint64_t& begi
   const FormatDType* dtype = FindDType(entry.dtype_name);
   if (dtype == nullptr) return absl::StrCat("has the unknown dtype \"", entry.dtype_name, "\"");
   entry.dtype = dtype->dtype;
-  if (shape->size() > kTensorRankMax) {
-    return absl::StrCat("has ", shape->size(), " dimensions; at most ", kTensorRankMax, " can be");
+  if (shape->size() > model_limits::kTensorRankMax) {
+    return absl::StrCat("has ", shape->size(), " dimensions; at most ",
+                        model_limits::kTensorRankMax, " can be");
   }
   uint64_t bits = dtype->bits;
   for (const Json& dim : *shape) {
@@ -160,9 +161,10 @@ absl::StatusOr<std::string_view> HeaderText(std::string_view bytes, std::string_
   if (bytes.size() > kLengthBytes && bytes[kLengthBytes] != '{') {
     return ModelInvalid(file, "is no safetensors file: its header does not begin with '{'");
   }
-  if (length > kSafetensorsHeaderBytesMax) {
-    return ModelInvalid(file, absl::StrCat("gives a header of ", length, " bytes; at most ",
-                                           kSafetensorsHeaderBytesMax, " are allowed"));
+  if (length > model_limits::kSafetensorsHeaderBytesMax) {
+    return ModelInvalid(file,
+                        absl::StrCat("gives a header of ", length, " bytes; at most ",
+                                     model_limits::kSafetensorsHeaderBytesMax, " are allowed"));
   }
   if (length > bytes.size() - kLengthBytes) {
     return ModelInvalid(file, absl::StrCat("is cut short within its header of ", length,
@@ -189,9 +191,10 @@ absl::StatusOr<SafetensorsEntries> ParseSafetensors(std::string_view bytes, std:
       if (absl::Status status = CheckMetadata(value, file); !status.ok()) return status;
       continue;
     }
-    if (name.size() > kTensorNameBytesMax) {
-      return ModelInvalid(file, absl::StrCat("a tensor's name has ", name.size(),
-                                             " bytes; at most ", kTensorNameBytesMax, " can be"));
+    if (name.size() > model_limits::kTensorNameBytesMax) {
+      return ModelInvalid(file,
+                          absl::StrCat("a tensor's name has ", name.size(), " bytes; at most ",
+                                       model_limits::kTensorNameBytesMax, " can be"));
     }
     SafetensorsEntry entry;
     Range range{};

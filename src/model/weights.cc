@@ -76,8 +76,9 @@ absl::StatusOr<ShardMap> ParseShardMap(const Json& index, const std::string& ind
                                        "\" a file that is not NAME.safetensors beside the index"));
     }
     shards[name].push_back(tensor);
-    if (shards.size() > kShardsMax) {
-      return ModelInvalid(index_file, absl::StrCat("names more than ", kShardsMax, " files"));
+    if (shards.size() > model_limits::kShardsMax) {
+      return ModelInvalid(index_file,
+                          absl::StrCat("names more than ", model_limits::kShardsMax, " files"));
     }
   }
   return shards;
@@ -129,7 +130,7 @@ void AppendFloats(const Tensor& tensor, std::vector<float>& out) {
 // "3 missing tensors: a, b, c"
 void AppendProblems(const char* kind, const std::vector<std::string>& problems, std::string& out) {
   if (problems.empty()) return;
-  const size_t listed = std::min<size_t>(problems.size(), kProblemsListedMax);
+  const size_t listed = std::min<size_t>(problems.size(), model_limits::kProblemsListedMax);
   absl::StrAppend(
       &out, out.empty() ? "" : "; ", problems.size(), " ", kind,
       problems.size() == 1 ? " tensor: " : " tensors: ",

@@ -130,14 +130,16 @@ struct AutoencoderKlDecoder::Run {
 absl::StatusOr<AutoencoderKlConfig> ReadAutoencoderKlConfig(ConfigReader& reader) {
   AutoencoderKlConfig config;
   config.latent_channels =
-      static_cast<int>(reader.Int("latent_channels", 1, kLatentChannelsMax, 4));
+      static_cast<int>(reader.Int("latent_channels", 1, model_limits::kLatentChannelsMax, 4));
   config.block_channels.clear();
-  for (const int64_t channels :
-       reader.Ints("block_out_channels", 1, kChannelsMax, kAutoencoderBlocksMax)) {
+  for (const int64_t channels : reader.Ints("block_out_channels", 1, model_limits::kChannelsMax,
+                                            model_limits::kAutoencoderBlocksMax)) {
     config.block_channels.push_back(static_cast<int>(channels));
   }
-  config.layers_per_block = static_cast<int>(reader.Int("layers_per_block", 1, kLayersMax, 1));
-  config.norm_groups = static_cast<int>(reader.Int("norm_num_groups", 1, kChannelsMax, 32));
+  config.layers_per_block =
+      static_cast<int>(reader.Int("layers_per_block", 1, model_limits::kLayersMax, 1));
+  config.norm_groups =
+      static_cast<int>(reader.Int("norm_num_groups", 1, model_limits::kChannelsMax, 32));
   config.mid_attention = reader.Bool("mid_block_add_attention", true);
   config.post_quant_conv = reader.Bool("use_post_quant_conv", true);
   config.scaling_factor = reader.Number("scaling_factor", 1e-6, 1e6, 0.18215);
@@ -150,7 +152,8 @@ absl::StatusOr<AutoencoderKlConfig> ReadAutoencoderKlConfig(ConfigReader& reader
   reader.Ignore(
       {"in_channels", "down_block_types", "use_quant_conv", "force_upcast", "sample_size"});
 
-  const std::vector<std::string> blocks = reader.Strings("up_block_types", kAutoencoderBlocksMax);
+  const std::vector<std::string> blocks =
+      reader.Strings("up_block_types", model_limits::kAutoencoderBlocksMax);
   if (blocks.size() != config.block_channels.size()) {
     reader.Problem("up_block_types", "must have as many entries as block_out_channels");
   }

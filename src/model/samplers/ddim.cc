@@ -87,8 +87,8 @@ void RescaleToZeroSnr(std::vector<float>& betas) {
 
 absl::StatusOr<DdimConfig> ReadDdimConfig(ConfigReader& reader) {
   DdimConfig config;
-  config.train_timesteps =
-      static_cast<int>(reader.Int("num_train_timesteps", 1, kTrainTimestepsMax, 1000));
+  config.train_timesteps = static_cast<int>(
+      reader.Int("num_train_timesteps", 1, model_limits::kTrainTimestepsMax, 1000));
   config.beta_start = reader.Number("beta_start", kBetaMin, kBetaMax, 0.0001);
   config.beta_end = reader.Number("beta_end", kBetaMin, kBetaMax, 0.02);
   const std::string schedule =
@@ -136,12 +136,12 @@ DdimSampler::DdimSampler(const DdimConfig& config) : config_(config) {
   if (config.rescale_betas_zero_snr) RescaleToZeroSnr(betas);
   alphas_cumprod_ = CumulativeProduct(betas);
   if (!config.set_alpha_to_one) final_alpha_cumprod_ = alphas_cumprod_.front();
-  while (steps_max_ < kStepsMax && !Timesteps(steps_max_ + 1).empty()) ++steps_max_;
+  while (steps_max_ < model_limits::kStepsMax && !Timesteps(steps_max_ + 1).empty()) ++steps_max_;
 }
 
 std::vector<int> DdimSampler::Timesteps(int steps) const {
   const int train = config_.train_timesteps;
-  if (steps < 1 || steps > kStepsMax || steps > train) return {};
+  if (steps < 1 || steps > model_limits::kStepsMax || steps > train) return {};
   std::vector<int> timesteps(static_cast<size_t>(steps));
   for (int i = 0; i < steps; ++i) {
     // `from_end` counts up from the last step to run. nearbyint rounds half to even, as NumPy does.

@@ -51,15 +51,20 @@ Tensor Part(const Tensor& matrix, int index, int64_t dim) {
 
 absl::StatusOr<DitConfig> ReadDitConfig(ConfigReader& reader) {
   DitConfig config;
-  config.heads = static_cast<int>(reader.Int("num_attention_heads", 1, kHeadsMax, 16));
-  config.head_dim = static_cast<int>(reader.Int("attention_head_dim", 1, kHeadDimMax, 72));
-  config.in_channels = static_cast<int>(reader.Int("in_channels", 1, kLatentChannelsMax, 4));
-  config.out_channels =
-      static_cast<int>(reader.Int("out_channels", 1, 2 * kLatentChannelsMax, config.in_channels));
-  config.layers = static_cast<int>(reader.Int("num_layers", 1, kLayersMax, 28));
-  config.patch = static_cast<int>(reader.Int("patch_size", 1, kPatchMax, 2));
-  config.sample_size = static_cast<int>(reader.Int("sample_size", 1, kSampleSizeMax, 32));
-  config.classes = static_cast<int>(reader.Int("num_embeds_ada_norm", 1, kClassesMax, 1000));
+  config.heads =
+      static_cast<int>(reader.Int("num_attention_heads", 1, model_limits::kHeadsMax, 16));
+  config.head_dim =
+      static_cast<int>(reader.Int("attention_head_dim", 1, model_limits::kHeadDimMax, 72));
+  config.in_channels =
+      static_cast<int>(reader.Int("in_channels", 1, model_limits::kLatentChannelsMax, 4));
+  config.out_channels = static_cast<int>(
+      reader.Int("out_channels", 1, 2 * model_limits::kLatentChannelsMax, config.in_channels));
+  config.layers = static_cast<int>(reader.Int("num_layers", 1, model_limits::kLayersMax, 28));
+  config.patch = static_cast<int>(reader.Int("patch_size", 1, model_limits::kPatchMax, 2));
+  config.sample_size =
+      static_cast<int>(reader.Int("sample_size", 1, model_limits::kSampleSizeMax, 32));
+  config.classes =
+      static_cast<int>(reader.Int("num_embeds_ada_norm", 1, model_limits::kClassesMax, 1000));
   config.attention_bias = reader.Bool("attention_bias", true);
   config.norm_epsilon = reader.Number("norm_eps", 1e-12, 1.0, 1e-5);
   reader.Choice("activation_fn", {"gelu-approximate"});

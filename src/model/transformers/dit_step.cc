@@ -80,8 +80,9 @@ DitStep::Memory DitStep::MakeMemory(char* base, int64_t capacity, int32_t sequen
 }
 
 size_t DitStep::WorkspaceBytes(int64_t rows, int64_t sequences) const {
-  return MakeMemory(nullptr, RoundUp(rows, kCapacityRows),
-                    static_cast<int32_t>(RoundUp<int64_t>(sequences, kCapacitySequences)))
+  return MakeMemory(
+             nullptr, RoundUp(rows, model_limits::kCapacityRows),
+             static_cast<int32_t>(RoundUp<int64_t>(sequences, model_limits::kCapacitySequences)))
       .bytes;
 }
 
@@ -162,8 +163,8 @@ absl::Status DitStep::Run(absl::Span<const DitStepJob> jobs, Stream& stream) {
     rows += RowsOf(job);
     sequences += SequencesOf(job);
   }
-  const int64_t capacity = RoundUp(rows, kCapacityRows);
-  const int32_t sequences_max = RoundUp(sequences, kCapacitySequences);
+  const int64_t capacity = RoundUp(rows, model_limits::kCapacityRows);
+  const int32_t sequences_max = RoundUp(sequences, model_limits::kCapacitySequences);
   absl::StatusOr<char*> base =
       workspace_.Reserve(MakeMemory(nullptr, capacity, sequences_max).bytes);
   if (!base.ok()) return base.status();
