@@ -34,7 +34,7 @@ absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Messa
   if (reader.status().ok() && message.ParseFromZeroCopyStream(&reader)) return absl::OkStatus();
   return Error(absl::StatusCode::kInvalidArgument, "MESSAGE_MALFORMED",
                absl::StrCat("the request is not a valid ", message.GetTypeName(),
-                            " message; its strings must be UTF-8"));
+                            " message; its strings must be UTF-8, and it must not be compressed"));
 }
 
 grpc::ByteBuffer SerializeMessage(const google::protobuf::MessageLite& message) {

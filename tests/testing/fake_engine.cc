@@ -466,7 +466,10 @@ void FakeEngine::ReadOutput(const std::string& name, int index,
   if (!fail_reads_.ok()) {
     answer = fail_reads_;
   } else if (entry != nullptr && index < entry->generation.outputs_size()) {
-    answer = Payload::Copy(OutputBytes(entry->generation.outputs(index).size_bytes(), index));
+    const int64_t size = entry->generation.outputs(index).size_bytes();
+    Payload& payload = payloads_[{size, index}];
+    if (payload.empty()) payload = Payload::Copy(OutputBytes(size, index));
+    answer = payload;
     ++outputs_read_;
   }
   Post([answer = std::move(answer), done = std::move(done)]() mutable {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
@@ -130,6 +131,7 @@ class FakeEngine final : public Engine {
   bool held_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<std::string, Entry> generations_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::pair<int64_t, int>, Payload> payloads_ ABSL_GUARDED_BY(mutex_);  // size, index
   int64_t created_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<v1::Model> models_ ABSL_GUARDED_BY(mutex_);
   v1::ServerInfo info_ ABSL_GUARDED_BY(mutex_);
