@@ -78,7 +78,7 @@ install_lint() {
 }
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
-  echo "packages: this is not Debian or Ubuntu; install the equivalents of: ${build[*]} ${test[*]}" >&2
+  echo "packages: not Debian or Ubuntu; install the equivalents of: ${build[*]} ${test[*]}" >&2
   exit 1
 fi
 if [[ $# -eq 0 ]]; then

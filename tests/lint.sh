@@ -2,7 +2,7 @@
 # clang-format on every source file, then clang-tidy on those that changed. Needs a configured build
 # folder, for its compile commands. ctest runs this as `lint`.
 #
-#   tests/lint.sh            files changed since the branch left its upstream (or in the last commit)
+#   tests/lint.sh            files changed since the branch left its upstream, or in the last commit
 #   tests/lint.sh --all      every file
 #   tests/lint.sh --format   clang-format only
 #   tests/lint.sh --fix      rewrites files as clang-format wants them

@@ -61,9 +61,8 @@ class Integers {
 
 // The valid name that looks most like `text`.
 std::string NearestId(std::string_view text) {
-  constexpr size_t kIdBytesMax = 63;
   std::string id;
-  for (const char c : text.substr(0, kIdBytesMax)) {
+  for (const char c : text.substr(0, kConfigModelNameBytesMax)) {
     const std::string lower(1, c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c);
     id += IsValidId(lower) ? lower : "-";
   }
@@ -237,7 +236,7 @@ absl::StatusOr<Config> ResolveConfig(const v1::DaemonConfig& proto,
 absl::StatusOr<Config> LoadConfig(const std::string& path, const Environment& environment) {
   auto file = ReadConfigFile(path);
   if (!file.ok()) return file.status();
-  auto config = ResolveConfig(file->proto, environment);
+  auto config = ResolveConfig(file->config, environment);
   if (!config.ok()) return AtLine(config.status(), *file);
   return config;
 }

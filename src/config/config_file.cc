@@ -29,8 +29,7 @@ using google::protobuf::Message;
 
 // The name that a user wrote, as it may be shown: short and without control characters.
 std::string Shown(const std::string& text) {
-  constexpr size_t kShownBytesMax = 64;
-  std::string shown = text.substr(0, kShownBytesMax);
+  std::string shown = text.substr(0, kConfigShownBytesMax);
   for (char& c : shown) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
   }
@@ -197,7 +196,7 @@ absl::StatusOr<ConfigFile> ParseConfigFile(std::string_view name, std::string_vi
       return fail("CONFIG_SYNTAX", LineOf(documents[1].Mark()), "only one document is allowed");
     }
     if (documents.size() == 1) {
-      if (auto status = Reader(file).ReadMessage(documents[0], "", file.proto); !status.ok()) {
+      if (auto status = Reader(file).ReadMessage(documents[0], "", file.config); !status.ok()) {
         return status;
       }
     }

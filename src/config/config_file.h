@@ -12,7 +12,7 @@ namespace darkroom {
 // A configuration file as it was written: what it sets, and where.
 struct ConfigFile {
   std::string name;
-  v1::DaemonConfig proto;
+  v1::DaemonConfig config;
   // Path of each field that is set ("models[0].path") -> line, from 1.
   std::map<std::string, int> lines;
 };

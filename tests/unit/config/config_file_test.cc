@@ -37,14 +37,14 @@ limits:
 log: {json: true}
 )");
   ASSERT_TRUE(file.ok()) << file.status();
-  ASSERT_EQ(file->proto.models_size(), 2);
-  EXPECT_EQ(file->proto.models(0).path(), "models/emoji-dit");
-  EXPECT_EQ(file->proto.models(0).name(), "123");
-  EXPECT_EQ(file->proto.models(1).path(), "other");
-  EXPECT_EQ(file->proto.store().retention_hours(), 48);
-  EXPECT_EQ(file->proto.store().free_bytes_min(), 2'147'483'648);
-  EXPECT_FALSE(file->proto.has_limits()) << "a section without fields is absent";
-  EXPECT_TRUE(file->proto.log().json());
+  ASSERT_EQ(file->config.models_size(), 2);
+  EXPECT_EQ(file->config.models(0).path(), "models/emoji-dit");
+  EXPECT_EQ(file->config.models(0).name(), "123");
+  EXPECT_EQ(file->config.models(1).path(), "other");
+  EXPECT_EQ(file->config.store().retention_hours(), 48);
+  EXPECT_EQ(file->config.store().free_bytes_min(), 2'147'483'648);
+  EXPECT_FALSE(file->config.has_limits()) << "a section without fields is absent";
+  EXPECT_TRUE(file->config.log().json());
   EXPECT_THAT(file->lines,
               UnorderedElementsAre(
                   Pair("models", 2), Pair("models[0]", 3), Pair("models[0].path", 3),
@@ -58,8 +58,8 @@ TEST(ConfigFileTest, ReadsJsonWithTabs) {
                                     "{\n\t\"models\": [\n\t\t{\"path\": \"a\\/b\"}\n\t],\n"
                                     "\t\"drain_seconds_max\": 0\n}\n");
   ASSERT_TRUE(file.ok()) << file.status();
-  EXPECT_EQ(file->proto.models(0).path(), "a/b");
-  EXPECT_TRUE(file->proto.has_drain_seconds_max());
+  EXPECT_EQ(file->config.models(0).path(), "a/b");
+  EXPECT_TRUE(file->config.has_drain_seconds_max());
   EXPECT_EQ(file->lines.at("drain_seconds_max"), 5);
 }
 
@@ -67,7 +67,7 @@ TEST(ConfigFileTest, AnEmptyFileSetsNothing) {
   for (const char* text : {"", "\n", "# nothing\n", "{}", "~"}) {
     const auto file = ParseConfigFile("f", text);
     ASSERT_TRUE(file.ok()) << file.status();
-    EXPECT_EQ(file->proto.ByteSizeLong(), 0);
+    EXPECT_EQ(file->config.ByteSizeLong(), 0);
   }
 }
 
@@ -131,7 +131,7 @@ TEST(ConfigFileTest, ReadsFromDisk) {
   std::ofstream(path) << "log:\n  level: debug\n";
   const auto file = ReadConfigFile(path);
   ASSERT_TRUE(file.ok()) << file.status();
-  EXPECT_EQ(file->proto.log().level(), "debug");
+  EXPECT_EQ(file->config.log().level(), "debug");
   EXPECT_EQ(file->name, path);
   std::remove(path.c_str());
 

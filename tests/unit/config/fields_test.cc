@@ -172,7 +172,7 @@ TEST(FieldsTest, TheExampleOfTheReferenceSetsEveryField) {
       begin + fence.size(), text.find("```", begin + fence.size()) - begin - fence.size());
   const auto file = ParseConfigFile("example", example);
   ASSERT_TRUE(file.ok()) << file.status();
-  const auto config = ResolveConfig(file->proto, Environment());
+  const auto config = ResolveConfig(file->config, Environment());
   EXPECT_TRUE(config.ok()) << config.status();
   const Fields fields;
   for (const auto& [path, field] : fields.all()) {
