@@ -74,7 +74,7 @@ TEST(CostProbeTest, StaysWithinItsBudgetAndItsTokens) {
   FakePipeline pipeline(options, load);
   const int64_t begin_ns = Clock::Real().MonotonicNanos();
   const CostCurve curve = MeasureCost(pipeline, load.slots, 0, 150'000'000, Clock::Real());
-  // Two steps of 30 ms to a point: a third point would overrun.
+  // Three steps of 30 ms to a point: a second point may only just fit, a third cannot.
   EXPECT_LT(Clock::Real().MonotonicNanos() - begin_ns, 500'000'000);
   EXPECT_GE(curve.points.size(), 1u);
   EXPECT_LE(curve.points.size(), 2u);
