@@ -53,8 +53,11 @@ absl::Status PackedMatrix::PackF32(Context& context,
     float* column_values = context.workspace.thread<float>(thread);
     for (int64_t i = 0; i < width && panel * width + i < columns_; ++i) {
       read(panel * width + i, column_values);
-      float* first = to + panel * width * depth_ + i;
-      for (int64_t k = 0; k < depth_; ++k) first[k * width] = column_values[k];
+      for (int64_t begin = 0; begin < depth_; begin += kDepthBlock) {
+        float* first = to + PanelOffset(begin, panel * width + i, depth_, panels * width, width);
+        const int64_t count = std::min<int64_t>(kDepthBlock, depth_ - begin);
+        for (int64_t k = 0; k < count; ++k) first[k * width] = column_values[begin + k];
+      }
     }
   });
   return absl::OkStatus();

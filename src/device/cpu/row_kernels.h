@@ -31,26 +31,6 @@ inline void StoreRow(void* row, DType dtype, int64_t i, int64_t n, typename V::R
   }
 }
 
-// Sum of the lanes, neighbours first.
-template <class V>
-inline float SumLanes(typename V::Reg a) {
-  float lane[V::kWidth];
-  V::Store(lane, a);
-  for (int step = 1; step < V::kWidth; step *= 2) {
-    for (int i = 0; i < V::kWidth; i += 2 * step) lane[i] += lane[i + step];
-  }
-  return lane[0];
-}
-
-template <class V>
-inline float MaxLanes(typename V::Reg a) {
-  float lane[V::kWidth];
-  V::Store(lane, a);
-  float best = lane[0];
-  for (int i = 1; i < V::kWidth; ++i) best = lane[i] > best ? lane[i] : best;
-  return best;
-}
-
 template <class V>
 void ConvertRow(const void* from, DType from_dtype, void* to, DType to_dtype, int64_t n) {
   for (int64_t i = 0; i < n; i += V::kWidth) {
@@ -126,7 +106,7 @@ void LayerNormRow(const NormRow& row) {
   for (int64_t i = 0; i < row.n; i += V::kWidth) {
     sum = V::Add(sum, LoadRow<V>(row.x, row.x_dtype, i, row.n - i));
   }
-  const auto mean = V::Broadcast(SumLanes<V>(sum) * inverse_n);
+  const auto mean = V::Broadcast(V::SumLanes(sum) * inverse_n);
   auto squares = V::Zero();
   for (int64_t i = 0; i < row.n; i += V::kWidth) {
     const int64_t n = row.n - i;
@@ -139,7 +119,7 @@ void LayerNormRow(const NormRow& row) {
     }
     squares = V::Fma(d, d, squares);
   }
-  const float variance = SumLanes<V>(squares) * inverse_n;
+  const float variance = V::SumLanes(squares) * inverse_n;
   const auto scale_all = V::Broadcast(1.0f / __builtin_sqrtf(variance + row.epsilon));
   for (int64_t i = 0; i < row.n; i += V::kWidth) {
     const int64_t n = row.n - i;

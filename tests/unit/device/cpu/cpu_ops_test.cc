@@ -30,8 +30,7 @@ TEST_F(CpuOpsTest, ObeysTheCapOnInstructionSets) {
   const std::string isa = ops().Isa();
   const auto at_most = [&](std::initializer_list<const char*> allowed) {
     EXPECT_FALSE(ops().Supports(DType::kBf16));
-    EXPECT_THAT(std::vector<std::string>(allowed.begin(), allowed.end()),
-                ::testing::Contains(isa));
+    EXPECT_THAT(std::vector<std::string>(allowed.begin(), allowed.end()), ::testing::Contains(isa));
   };
   if (std::string(cap) == "SSE41") at_most({"sse41"});
   if (std::string(cap) == "AVX2") at_most({"sse41", "avx", "avx2"});
