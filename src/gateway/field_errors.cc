@@ -15,8 +15,9 @@ void FieldErrors::Add(std::string_view field, std::string_view reason, std::stri
     ++dropped_;
     return;
   }
-  violations_.push_back({std::string(field), std::string(reason), std::string(problem),
-                         std::string(Utf8Prefix(rule, limits::kViolationBytesMax))});
+  const std::string description = absl::StrCat(std::string(problem), "; ", std::string(rule));
+  violations_.push_back({std::string(field), std::string(reason),
+                         std::string(Utf8Prefix(description, limits::kViolationBytesMax))});
 }
 
 absl::Status FieldErrors::ToStatus() const {
@@ -27,8 +28,7 @@ absl::Status FieldErrors::ToStatus() const {
   }
   for (size_t i = 0; i < violations_.size(); ++i) {
     const Violation& violation = violations_[i];
-    absl::StrAppend(&message, i > 0 ? ". " : "", violation.field, " ", violation.problem, "; ",
-                    violation.rule);
+    absl::StrAppend(&message, i > 0 ? ". " : "", violation.field, " ", violation.description);
   }
   if (message.size() > limits::kErrorMessageBytesMax) {
     message =
@@ -36,7 +36,9 @@ absl::Status FieldErrors::ToStatus() const {
   }
   Error error(absl::StatusCode::kInvalidArgument,
               violations_.size() == 1 ? violations_[0].reason : "FIELDS_INVALID", message);
-  for (const Violation& violation : violations_) error.Field(violation.field, violation.rule);
+  for (const Violation& violation : violations_) {
+    error.Field(violation.field, violation.description);
+  }
   return error;
 }
 

@@ -13,8 +13,8 @@ class FieldErrors {
  public:
   // `field`: path from the request's root. `problem` and `rule` continue its name:
   //   Add("sampling.steps", "STEPS_OUT_OF_RANGE", "is 0", "must be 1 to 1000; nearest: 1")
-  // reads "sampling.steps is 0; must be 1 to 1000; nearest: 1". Past the bound on violations only
-  // counts.
+  // reads "sampling.steps is 0; must be 1 to 1000; nearest: 1" in the message, and the same without
+  // the name in the details. Past the bound on violations only counts.
   void Add(std::string_view field, std::string_view reason, std::string_view problem,
            std::string_view rule);
 
@@ -28,8 +28,7 @@ class FieldErrors {
   struct Violation {
     std::string field;
     std::string reason;
-    std::string problem;
-    std::string rule;
+    std::string description;
   };
   std::vector<Violation> violations_;
   int dropped_ = 0;

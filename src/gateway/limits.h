@@ -14,7 +14,6 @@ inline constexpr int kResourceNameBytesMax = 256;
 inline constexpr int kPageTokenBytesMax = 512;
 inline constexpr int kPageSizeDefault = 50;
 inline constexpr int kPageSizeMax = 1000;
-inline constexpr int kStateFiltersMax = 16;
 // Ceilings of the API; a model may allow less.
 inline constexpr int kStepsMax = 1000;
 inline constexpr int kImagesMax = 16;
@@ -24,7 +23,7 @@ inline constexpr double kGuidanceScaleMax = 30;
 // Errors travel in trailing metadata, of which clients accept 8 KiB in all by default. With these
 // bounds the largest error stays below that even when every byte is escaped.
 inline constexpr int kViolationsMax = 8;
-inline constexpr int kViolationBytesMax = 256;
+inline constexpr int kViolationBytesMax = 320;
 inline constexpr int kErrorMessageBytesMax = 512;
 inline constexpr int kQuotedBytesMax = 40;
 inline constexpr int kNearestNamesMax = 3;
@@ -59,6 +58,5 @@ inline constexpr int kKeepaliveTimeoutMs = 10'000;
 // What refused calls are told to wait.
 inline constexpr int kRetryBusyMs = 1'000;
 inline constexpr int kRetryModelLoadingMs = 2'000;
-inline constexpr int kRetryDrainingMs = 5'000;
 
 }  // namespace darkroom::gateway_limits

@@ -148,7 +148,7 @@ TEST_F(GatewayTest, ErrorsCarryEveryMistakeInTheirDetails) {
   google::rpc::BadRequest bad_request;
   for (const auto& detail : details.details()) detail.UnpackTo(&bad_request);
   ASSERT_EQ(bad_request.field_violations_size(), 2);
-  EXPECT_EQ(bad_request.field_violations(1).description(), "must be 1 to 250; nearest: 1");
+  EXPECT_EQ(bad_request.field_violations(1).description(), "is 0; must be 1 to 250; nearest: 1");
 }
 
 TEST_F(GatewayTest, RefusalsSayWhenToRetry) {
