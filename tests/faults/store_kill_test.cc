@@ -217,7 +217,7 @@ TEST(StoreKill, BlobsAreWhole) {
   const int64_t seed = FromEnvironment("DARKROOM_KILL_SEED", 1);
   std::mt19937_64 random(seed);
   const auto content = [](int64_t number) {
-    return std::string(static_cast<size_t>(1 + number * 7919 % 300'000),
+    return std::string(static_cast<size_t>(1 + number * 79190 % 4'000'000),
                        static_cast<char>('a' + number % 26));
   };
   const auto key = [](int64_t number) {
@@ -234,7 +234,7 @@ TEST(StoreKill, BlobsAreWhole) {
         teller.Tell(number);
       }
     });
-    const std::vector<int64_t> told = KillAtRandom(child, random, 40);
+    const std::vector<int64_t> told = KillAtRandom(child, random, 20);
     ASSERT_TRUE(WIFSIGNALED(child.Wait()));
     acknowledged.resize(next + static_cast<int64_t>(told.size()) + 2, false);
     for (const int64_t number : told) acknowledged[number] = true;
@@ -254,7 +254,7 @@ TEST(StoreKill, BlobsAreWhole) {
   }
   const auto count = std::count(acknowledged.begin(), acknowledged.end(), true);
   printf("%ld kills, %ld blobs, none lost\n", static_cast<long>(kills), static_cast<long>(count));
-  EXPECT_GT(count, 2 * kills);
+  EXPECT_GT(count, kills);
 }
 
 }  // namespace
