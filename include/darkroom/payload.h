@@ -20,7 +20,7 @@ class Payload {
   // Heap copy.
   static Payload Copy(std::string_view bytes);
   // A memfd of `size` bytes, filled by `fill`, then sealed against writing, growing and shrinking.
-  // RESOURCE_EXHAUSTED when the kernel gives no memory.
+  // RESOURCE_EXHAUSTED above 1 GiB (kAttachmentBytesMax) or when the kernel gives no memory.
   static absl::StatusOr<Payload> CreateMemfd(size_t size,
                                              absl::FunctionRef<void(absl::Span<char>)> fill);
   // Takes ownership of `fd` and maps it. INVALID_ARGUMENT unless it is a memfd with all three seals

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "darkroom/v1/worker.pb.h"
+#include "worker/commands.h"
+
+namespace darkroom {
+
+// The worker's own validation: the daemon is another process, and a plan that it got wrong must
+// cost the entries concerned and never the worker.
+
+// What holds for a slot whatever the model: bounds, finite numbers. Reasons as the gateway's.
+absl::Status CheckOpenSlot(const v1::OpenSlot& request);
+
+// What concerns the plan as a whole: stage, segments, number of jobs.
+absl::Status CheckPlan(const v1::BatchPlan& plan);
+
+// Follows the sequence numbers of plans: they rise within a gang epoch, and epochs never fall.
+class PlanOrder {
+ public:
+  absl::Status Check(const v1::BatchPlan& plan);
+
+ private:
+  uint64_t gang_epoch_ = 0;
+  uint64_t sequence_ = 0;
+  bool any_ = false;
+};
+
+// Whether entry `index` may run now: order of stages and steps, numbers, isolation, no slot twice.
+// REQUIRES: its lease is open.
+absl::Status CheckEntry(const v1::BatchPlan& plan, absl::Span<const PlanEntry> entries, int index);
+
+}  // namespace darkroom
