@@ -8,6 +8,7 @@
 #include "base/limits.h"
 
 namespace darkroom {
+
 bool IsValidId(std::string_view id) {
   if (id.empty() || id.size() > kIdBytesMax) return false;
   for (const char c : id) {
