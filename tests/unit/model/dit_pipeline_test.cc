@@ -492,6 +492,32 @@ TEST_F(DitPipelineTest, HashesLatentsWhenAsked) {
   EXPECT_EQ(hashes.size(), 2u);
 }
 
+TEST_F(DitPipelineTest, PlansLargerThanAStepTakeNoMoreMemory) {
+  testing::ReferenceOps small_ops;
+  testing::ReferenceOps large_ops;
+  const auto small = Load(small_ops, 16, /*step_tokens_max=*/64);
+  const auto large = Load(large_ops, 16);
+  std::vector<std::pair<uint32_t, int>> jobs;
+  for (uint32_t slot = 0; slot < 16; ++slot) {
+    ASSERT_TRUE(small->Open(Request(slot, 16, 1, 4.0, slot), {}).ok());
+    ASSERT_TRUE(large->Open(Request(slot, 16, 1, 4.0, slot), {}).ok());
+    jobs.emplace_back(slot, 0);
+  }
+  // Two jobs at a time; 16 at a time.
+  const std::vector<JobOutcome> a = Denoise(*small, jobs);
+  const std::vector<JobOutcome> b = Denoise(*large, jobs);
+  for (size_t i = 0; i < jobs.size(); ++i) EXPECT_EQ(Latents(a[i]), Latents(b[i]));
+  EXPECT_LT(4 * small_ops.largest_allocation_bytes(), large_ops.largest_allocation_bytes());
+}
+
+TEST_F(DitPipelineTest, NoMemoryForLatentsIsTheJobsError) {
+  testing::ReferenceOps ops;
+  const auto pipeline = Load(ops);
+  ops.FailNextAllocation();
+  EXPECT_EQ(ErrorReason(pipeline->Open(Request(0, 16, 1, 4.0, 1), {})), "OUT_OF_MEMORY");
+  EXPECT_TRUE(pipeline->Open(Request(0, 16, 1, 4.0, 1), {}).ok());
+}
+
 TEST_F(DitPipelineTest, StepsAllocateNothingOnceWarm) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);

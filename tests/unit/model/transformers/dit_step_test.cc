@@ -140,6 +140,31 @@ TEST_F(DitStepTest, AllocatesNothingAfterTheLargestBatch) {
   EXPECT_EQ(loaded.ops.allocations(), allocations);
 }
 
+TEST_F(DitStepTest, GuidanceMayComeAndGo) {
+  Loaded loaded(folder_, /*poison=*/true);
+  Loaded fresh(folder_, /*poison=*/true);
+  Job job(*loaded.transformer, 1, 8, 0, true, 400);
+  const float* unconditional = job.job.unconditional;
+  const auto guided = RunTogether(fresh, {&job});
+  job.job.unconditional = nullptr;
+  const auto plain = RunTogether(loaded, {&job});
+  job.job.unconditional = unconditional;
+  EXPECT_EQ(RunTogether(loaded, {&job}), guided);
+  job.job.unconditional = nullptr;
+  EXPECT_EQ(RunTogether(loaded, {&job}), plain);
+}
+
+TEST_F(DitStepTest, GoesOnAfterMemoryRanOut) {
+  Loaded loaded(folder_, /*poison=*/true);
+  Job a(*loaded.transformer, 1, 8, 0, true, 980);
+  Job b(*loaded.transformer, 2, 12, 3, true, 20);
+  const auto alone = RunTogether(loaded, {&a});
+  loaded.ops.FailNextAllocation();
+  EXPECT_EQ(loaded.step->Run({a.job, b.job}, *loaded.stream).code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(RunTogether(loaded, {&a}), alone);
+}
+
 TEST_F(DitStepTest, NothingIsAStep) {
   Loaded loaded(folder_, /*poison=*/false);
   EXPECT_TRUE(loaded.step->Run({}, *loaded.stream).ok());
