@@ -49,7 +49,7 @@ class BatchingTest : public ::testing::Test {
       : daemon_({kModel, folder_.Path("state"), false, {"--checkpoint-steps", "3"}, {}}) {}
 
   void SetUp() override {
-    daemon_.Start();
+    ASSERT_NO_FATAL_FAILURE(daemon_.Start());
     const auto models = daemon_.client().ListModels();
     ASSERT_TRUE(models.ok());
     wanted_ = MixedRequests(models->front());

@@ -55,12 +55,12 @@ class Journal {
 
 TEST(DurabilityTest, NothingAcknowledgedIsLostOrDoubled) {
   TempFolder folder;
-  DaemonProcess daemon({folder.path(),
+  DaemonProcess daemon({folder.Path("fake"),
                         folder.Path("state"),
                         true,
                         {"--checkpoint-steps", "2"},
                         {{"DARKROOM_FAKE_STEP_US", "1000"}, {"DARKROOM_FAKE_PROBE_US", "0"}}});
-  daemon.Start();
+  ASSERT_NO_FATAL_FAILURE(daemon.Start());
   Journal journal;
   Mutex server_mutex;
   std::string server = daemon.server();
@@ -92,11 +92,12 @@ TEST(DurabilityTest, NothingAcknowledgedIsLostOrDoubled) {
   }
   std::mt19937 random(1);
   absl::Duration ready_max;
-  for (int kill = 0; kill < Kills() && !::testing::Test::HasFailure(); ++kill) {
+  for (int kill = 0; kill < Kills(); ++kill) {
     absl::SleepFor(absl::Milliseconds(20 + random() % 200));
     daemon.Kill();
     const absl::Time start = absl::Now();
     daemon.Start(random() % 2 == 0);
+    if (HasFatalFailure()) break;
     ready_max = std::max(ready_max, absl::Now() - start);
     MutexLock lock(server_mutex);
     server = daemon.server();
@@ -146,8 +147,8 @@ TEST(DurabilityTest, NothingAcknowledgedIsLostOrDoubled) {
 
 TEST(DurabilityTest, ADrainFinishesWhatWasAccepted) {
   TempFolder folder;
-  DaemonProcess daemon({folder.path(), folder.Path("state"), true, {}, {}});
-  daemon.Start();
+  DaemonProcess daemon({folder.Path("fake"), folder.Path("state"), true, {}, {}});
+  ASSERT_NO_FATAL_FAILURE(daemon.Start());
   std::vector<std::thread> clients;
   std::atomic<int> finished{0};
   for (int i = 0; i < 6; ++i) {

@@ -38,12 +38,12 @@ std::vector<double> SleepOvershootUs(int count) {
 TEST(LatencyTest, AddsLittleToAStepOfFiveMilliseconds) {
   constexpr int kSteps = 1000;
   TempFolder folder;
-  DaemonProcess daemon({folder.path(),
+  DaemonProcess daemon({folder.Path("fake"),
                         folder.Path("state"),
                         true,
                         {},
                         {{"DARKROOM_FAKE_STEP_US", "5000"}, {"DARKROOM_FAKE_PROBE_US", "0"}}});
-  daemon.Start();
+  ASSERT_NO_FATAL_FAILURE(daemon.Start());
   std::vector<absl::Time> arrivals;
   const absl::Status status = daemon.client().Generate(
       PictureRequest("a", 64, kSteps, 1),
@@ -77,7 +77,7 @@ TEST(LatencyTest, KeepsARealWorkerBusy) {
   TempFolder folder;
   DaemonProcess daemon(
       {DARKROOM_SOURCE_DIR "/deploy/models/emoji-dit", folder.Path("state"), false, {}, {}});
-  daemon.Start();
+  ASSERT_NO_FATAL_FAILURE(daemon.Start());
   std::atomic<bool> stop{false};
   std::vector<std::thread> clients;
   for (int i = 0; i < kClients; ++i) {

@@ -36,6 +36,7 @@ std::string DaemonProcess::log() const { return ReadFile(options_.state + ".log"
 void DaemonProcess::Start(bool ready) {
   const std::string port_file = options_.state + ".port";
   std::filesystem::remove(port_file);
+  if (options_.fake_worker) std::filesystem::create_directories(options_.model);
   std::vector<std::string> arguments = {std::string(kPrograms) + "/darkroomd",
                                         "--model",
                                         options_.model,
@@ -98,6 +99,8 @@ void DaemonProcess::Kill() {
 }
 
 int DaemonProcess::Terminate(absl::Duration timeout) {
+  // kill(-1) would reach every process there is.
+  if (pid_ <= 0) return -1;
   ::kill(pid_, SIGTERM);
   return Wait(timeout);
 }

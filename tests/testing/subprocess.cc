@@ -105,7 +105,9 @@ bool Subprocess::AwaitText(const std::string& text) {
   return true;
 }
 
-void Subprocess::Signal(int signal) { kill(pid_, signal); }
+void Subprocess::Signal(int signal) {
+  if (pid_ > 0) kill(pid_, signal);
+}
 
 int Subprocess::Wait() {
   if (pid_ < 0) return -1;
