@@ -11,6 +11,7 @@ for object in "$@"; do
   case "$object" in
     *kernels_avx2.*) type=Avx2 ;;
     *kernels_avx512.*) type=Avx512 ;;
+    *attention_amx.*) type=Amx ;;
     *) continue ;;
   esac
   checked=$((checked + 1))
@@ -25,7 +26,7 @@ for object in "$@"; do
     exit 1
   fi
 done
-if [ "$checked" -ne 2 ]; then
-  echo "expected 2 kernel objects, found $checked"
+if [ "$checked" -ne 3 ]; then
+  echo "expected 3 kernel objects, found $checked"
   exit 1
 fi
