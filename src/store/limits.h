@@ -26,6 +26,7 @@ inline constexpr int64_t kEventsPerGenerationMax = 256;
 inline constexpr int kPageSizeMax = 1000;
 // A page ends early at this size: a client that kept gRPC's default can receive 4 MiB.
 inline constexpr size_t kPageBytesMax = 3 << 20;
+static_assert(kPageBytesMax + kGenerationBytesMax < 4 << 20, "a page may go one generation beyond");
 inline constexpr size_t kPageTokenBytesMax = 256;
 
 // Pages of SQLite's write-ahead log after which it is copied into the database.
