@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/pidfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +16,13 @@
 
 namespace darkroom {
 namespace {
+
+// By number: glibc 2.36 declares the two wrappers without extern "C", so that C++ cannot link them.
+int PidfdOpen(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
+
+void PidfdSendSignal(int pidfd, int signal) {
+  ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0);
+}
 
 // What posix_spawn is told to do between fork and exec.
 class SpawnPlan {
@@ -74,7 +81,7 @@ absl::StatusOr<ChildProcess> StartProcess(const WorkerSpec& spec, int socket) {
   if (const int error = SpawnPlan(socket).Run(spec.program, argv.data(), child.pid); error != 0) {
     return absl::ErrnoToStatus(error, absl::StrCat("cannot start ", spec.program));
   }
-  child.pidfd = UniqueFd(::pidfd_open(child.pid, 0));
+  child.pidfd = UniqueFd(PidfdOpen(child.pid));
   if (!child.pidfd) {
     const int error = errno;
     // Still ours and not reaped, so the number cannot be another's.
@@ -86,7 +93,7 @@ absl::StatusOr<ChildProcess> StartProcess(const WorkerSpec& spec, int socket) {
   return child;
 }
 
-void KillProcess(int pidfd) { ::pidfd_send_signal(pidfd, SIGKILL, nullptr, 0); }
+void KillProcess(int pidfd) { PidfdSendSignal(pidfd, SIGKILL); }
 
 ProcessEnd ReapProcess(int pidfd) {
   siginfo_t info{};

@@ -20,9 +20,10 @@ namespace darkroom {
 // two of us can reach. One thread starts the processes, reads what they say and, by their pidfds,
 // notices their end.
 //
-// How a loss is told: kStartFailed before a Hello, by whatever end; kStopped after Stop; kKilled
-// after Kill or by a signal; kExited by itself; kProtocol for a broken or late message, another
-// version, or a queue that it does not empty.
+// How a loss is told, the first that applies: kStopped after Stop, kKilled after Kill, kProtocol
+// for a broken or late message, another version or a queue that it does not empty, kStartFailed
+// when there was no Hello (in time), kKilled for any other signal, kExited for an end of its own
+// accord.
 class Supervisor final : public WorkerPool {
  public:
   struct Options {

@@ -286,7 +286,8 @@ class MemoryStore final : public GenerationStore {
   }
 
   // Replaces or, with nothing, removes a row, and notes how to take that back.
-  void Put(const Key& key, std::optional<Row> row) {
+  // By value: the key may be that of the row which goes.
+  void Put(Key key, std::optional<Row> row) {
     std::optional<Row> old;
     if (const auto it = disk_->rows_.find(key); it != disk_->rows_.end()) old = it->second;
     undo_.push_back([disk = disk_.get(), key, old] { Replace(*disk, key, old); });

@@ -1,0 +1,30 @@
+#pragma once
+
+#include "base/mutex.h"
+#include "device/cpu/bf16_matmul.h"
+#include "device/cpu/isa.h"
+#include "device/cpu/kernels.h"
+#include "device/cpu/thread_pool.h"
+#include "device/cpu/workspace.h"
+
+namespace darkroom::cpu {
+
+// What every op of one CPU backend shares. Ops hold `mutex` from check to end, so that two streams
+// never mix in the pool or the workspace.
+struct Context {
+  explicit Context(int threads)
+      : isa(DetectIsa()),
+        kernels(KernelsFor(isa.simd)),
+        pool(threads),
+        workspace(threads),
+        bf16_matmuls(threads) {}
+
+  const CpuIsa isa;
+  const Kernels& kernels;
+  Mutex mutex;
+  ThreadPool pool;
+  Workspace workspace;
+  Bf16MatmulCache bf16_matmuls;
+};
+
+}  // namespace darkroom::cpu

@@ -1,0 +1,147 @@
+#include "device/cpu/cpu_ops.h"
+
+#include <gnu/libc-version.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "device/cpu/context.h"
+#include "device/cpu/ops_internal.h"
+#include "device/limits.h"
+#include "oneapi/dnnl/dnnl.hpp"
+
+namespace darkroom {
+namespace {
+
+// Every op has run when its call returns.
+class CpuStream : public Stream {
+ public:
+  absl::Status Synchronize() override { return absl::OkStatus(); }
+};
+
+class CpuBuffer : public DeviceBuffer {
+ public:
+  explicit CpuBuffer(cpu::AlignedBuffer memory) : memory_(std::move(memory)) {}
+  void* data() override { return memory_.data(); }
+  size_t size() const override { return memory_.size(); }
+
+ private:
+  cpu::AlignedBuffer memory_;
+};
+
+class CpuOps : public Ops {
+ public:
+  explicit CpuOps(int threads) : context_(threads) {}
+
+  std::string DeviceName() const override {
+    return absl::StrCat("cpu ", context_.isa.name, ", ", context_.pool.threads(), " threads");
+  }
+  std::string Isa() const override { return context_.isa.name; }
+  std::string Libraries() const override {
+    const dnnl_version_t* version = dnnl_version();
+    // The C library's sine and exponential make the timestep embeddings.
+    return absl::StrCat("onednn ", version->major, ".", version->minor, ".", version->patch,
+                        ", glibc ", gnu_get_libc_version());
+  }
+  bool Supports(DType dtype) const override {
+    return dtype == DType::kF32 || (dtype == DType::kBf16 && context_.isa.bf16);
+  }
+
+  absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(size_t bytes) override {
+    auto memory = cpu::AlignedBuffer::Make(bytes);
+    if (!memory.ok()) return memory.status();
+    return std::make_unique<CpuBuffer>(*std::move(memory));
+  }
+  std::unique_ptr<Stream> CreateStream() override { return std::make_unique<CpuStream>(); }
+  absl::Status CopyToDevice(void* device, const void* host, size_t bytes, Stream&) override {
+    return Copy("CopyToDevice", device, host, bytes);
+  }
+  absl::Status CopyToHost(void* host, const void* device, size_t bytes, Stream&) override {
+    return Copy("CopyToHost", host, device, bytes);
+  }
+
+  absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(const Tensor& weight, const Tensor& bias,
+                                                           DType compute) override {
+    MutexLock lock(context_.mutex);
+    return cpu::PackLinear(context_, weight, bias, compute);
+  }
+  absl::StatusOr<std::unique_ptr<ConvWeight>> PackConv(const Tensor& weight, const Tensor& bias,
+                                                       int stride, int padding,
+                                                       DType compute) override {
+    MutexLock lock(context_.mutex);
+    return cpu::PackConv(context_, weight, bias, stride, padding, compute);
+  }
+
+  absl::Status Linear(const LinearArgs& args, const PackedBatch& batch, Stream&) override {
+    MutexLock lock(context_.mutex);
+    return cpu::Linear(context_, args, batch);
+  }
+  absl::Status LayerNormModulate(const LayerNormModulateArgs& args, const PackedBatch& batch,
+                                 Stream&) override {
+    MutexLock lock(context_.mutex);
+    return cpu::LayerNormModulate(context_, args, batch);
+  }
+  absl::Status Attention(const AttentionArgs& args, const PackedBatch& batch, Stream&) override {
+    MutexLock lock(context_.mutex);
+    return cpu::Attention(context_, args, batch);
+  }
+  absl::Status Patchify(const PatchifyArgs& args, const PackedBatch& batch, Stream&) override {
+    MutexLock lock(context_.mutex);
+    return cpu::Patchify(context_, args, batch);
+  }
+  absl::Status TimestepEmbedding(const TimestepEmbeddingArgs& args, const PackedBatch& batch,
+                                 Stream&) override {
+    MutexLock lock(context_.mutex);
+    return cpu::TimestepEmbedding(context_, args, batch);
+  }
+  absl::Status SamplerStep(const SamplerStepArgs& args, Stream&) override {
+    MutexLock lock(context_.mutex);
+    return cpu::SamplerStep(context_, args);
+  }
+  absl::Status Add(const Tensor& x, const Tensor& y, const Tensor& out, Stream&) override {
+    MutexLock lock(context_.mutex);
+    return cpu::Add(context_, x, y, out);
+  }
+  absl::Status Silu(const Tensor& x, const Tensor& out, Stream&) override {
+    MutexLock lock(context_.mutex);
+    return cpu::Silu(context_, x, out);
+  }
+  absl::Status Conv2d(const Conv2dArgs& args, Stream&) override {
+    MutexLock lock(context_.mutex);
+    return cpu::Conv2d(context_, args);
+  }
+  absl::Status GroupNorm(const GroupNormArgs& args, Stream&) override {
+    MutexLock lock(context_.mutex);
+    return cpu::GroupNorm(context_, args);
+  }
+  absl::Status Upsample2x(const Tensor& x, const Tensor& out, Stream&) override {
+    MutexLock lock(context_.mutex);
+    return cpu::Upsample2x(context_, x, out);
+  }
+  absl::Status ToPixels(const Tensor& x, const Tensor& out, Stream&) override {
+    MutexLock lock(context_.mutex);
+    return cpu::ToPixels(context_, x, out);
+  }
+
+ private:
+  static absl::Status Copy(const char* op, void* to, const void* from, size_t bytes) {
+    if (bytes == 0) return absl::OkStatus();
+    if (to == nullptr || from == nullptr) {
+      return absl::InvalidArgumentError(absl::StrCat(op, ": a pointer is missing"));
+    }
+    std::memmove(to, from, bytes);
+    return absl::OkStatus();
+  }
+
+  cpu::Context context_;
+};
+
+}  // namespace
+
+std::unique_ptr<Ops> CreateCpuOps(int threads) {
+  return std::make_unique<CpuOps>(std::clamp(threads, 1, kCpuThreadsMax));
+}
+
+}  // namespace darkroom

@@ -1,0 +1,32 @@
+#pragma once
+
+#include "device/cpu/attention_kernel.h"
+#include "device/cpu/gemm_kernel.h"
+#include "device/cpu/kernels.h"
+#include "device/cpu/row_kernels.h"
+
+namespace darkroom::cpu {
+
+// Everything here is a template over the vector type, so that no two files compiled for different
+// instruction sets ever define the same symbol: the linker would keep either one.
+template <class V>
+constexpr Kernels MakeKernels() {
+  return Kernels{
+      .panel_width = 2 * V::kWidth,
+      .gemm_tile = GemmTile<V>,
+      .epilogue = Epilogue<V, NoActivation>,
+      .epilogue_gelu_tanh = Epilogue<V, GeluTanhActivation>,
+      .epilogue_gelu = Epilogue<V, GeluActivation>,
+      .epilogue_silu = Epilogue<V, SiluActivation>,
+      .convert_row = ConvertRow<V>,
+      .silu_row = SiluRow<V>,
+      .layer_norm_row = LayerNormRow<V>,
+      .add_row = AddRow<V>,
+      .affine_row = AffineRow<V>,
+      .channel_stats = ChannelStats<V>,
+      .pack_keys = PackKeys<V>,
+      .attention_block = AttentionBlock<V>,
+  };
+}
+
+}  // namespace darkroom::cpu

@@ -1,0 +1,76 @@
+#include <utility>
+
+#include "device/cpu/half.h"
+#include "device/cpu/live_batch.h"
+#include "device/cpu/matmul.h"
+#include "device/cpu/ops_internal.h"
+#include "device/op_check.h"
+
+namespace darkroom::cpu {
+namespace {
+
+class CpuLinearWeight : public LinearWeight {
+ public:
+  explicit CpuLinearWeight(PackedMatrix matrix) : matrix_(std::move(matrix)) {}
+  int64_t in_features() const override { return matrix_.depth(); }
+  int64_t out_features() const override { return matrix_.columns(); }
+  const PackedMatrix& matrix() const { return matrix_; }
+
+ private:
+  PackedMatrix matrix_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(Context& context, const Tensor& weight,
+                                                         const Tensor& bias, DType compute) {
+  if (absl::Status status = CheckPackLinear(weight, bias, compute); !status.ok()) return status;
+  if (compute == DType::kBf16 && !context.isa.bf16) {
+    return absl::InvalidArgumentError(
+        "PackLinear: this machine has no bf16 instructions; compute in f32");
+  }
+  const int64_t depth = weight.dims[1];
+  auto matrix = PackedMatrix::Make(
+      context, weight.dims[0], depth, compute,
+      [&](int64_t column, float* values) {
+        for (int64_t k = 0; k < depth; ++k) {
+          values[k] = ElementAt(weight.data, weight.dtype, column * depth + k);
+        }
+      },
+      [&](int64_t column) { return bias ? ElementAt(bias.data, bias.dtype, column) : 0.0f; });
+  if (!matrix.ok()) return matrix.status();
+  return std::make_unique<CpuLinearWeight>(*std::move(matrix));
+}
+
+absl::Status Linear(Context& context, const LinearArgs& args, const PackedBatch& batch) {
+  if (absl::Status status = CheckLinear(args, batch); !status.ok()) return status;
+  if (batch.adapter_count != nullptr && *batch.adapter_count > 0) {
+    return absl::InvalidArgumentError("Linear: the batch names adapters, but none are resident");
+  }
+  const auto* weight = dynamic_cast<const CpuLinearWeight*>(args.weight);
+  if (weight == nullptr) {
+    return absl::InvalidArgumentError("Linear: weight was packed by another backend");
+  }
+  const auto rows = args.gate ? LiveRowsOfSequences("Linear", batch) : LiveRows("Linear", batch);
+  if (!rows.ok()) return rows.status();
+  const PackedMatrix& matrix = weight->matrix();
+  const int64_t row_bytes = matrix.depth() * static_cast<int64_t>(ByteSize(args.x.dtype));
+  const char* x = args.x.as<const char>();
+  return Matmul(context,
+                {.weight = matrix,
+                 .rows = *rows,
+                 .read_row =
+                     [&](int64_t row, RowWriter& writer) {
+                       writer.Append(x + row * row_bytes, args.x.dtype, matrix.depth());
+                     },
+                 .activation = args.activation,
+                 .gate = args.gate.as<const float>(),
+                 .gate_stride = args.gate_stride != 0 ? args.gate_stride : matrix.columns(),
+                 .row_to_sequence = batch.row_to_sequence,
+                 .residual = args.residual.data,
+                 .residual_dtype = args.residual.dtype,
+                 .out = args.out.data,
+                 .out_dtype = args.out.dtype});
+}
+
+}  // namespace darkroom::cpu

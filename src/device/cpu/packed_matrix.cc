@@ -1,0 +1,116 @@
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "device/cpu/gemm_layout.h"
+#include "device/cpu/matmul.h"
+#include "oneapi/dnnl/dnnl.hpp"
+
+namespace darkroom::cpu {
+namespace {
+
+// AMX multiplies a weight faster than memory delivers it, so a weight that is read once should
+// serve many rows: as many as leave them room in the second-level cache (2 MiB wherever there is
+// AMX) beside a column block of the weight, which all row tiles of the block go over.
+int64_t Bf16RowBlock(int64_t depth) {
+  constexpr int64_t kBytes = 768 * 1024;
+  const int64_t fitting = kBytes / (depth * 2) / kBf16TileRows * kBf16TileRows;
+  return std::clamp<int64_t>(fitting, 3 * kBf16TileRows, 10 * kBf16TileRows);
+}
+
+int64_t Bf16BlockColumns(int64_t depth) {
+  constexpr int64_t kBytes = 512 * 1024;
+  constexpr int64_t kStep = 64;
+  const int64_t fitting = kBytes / (depth * 2) / kStep * kStep;
+  return std::clamp<int64_t>(fitting, kStep, kColumnBlock);
+}
+
+}  // namespace
+
+absl::StatusOr<PackedMatrix> PackedMatrix::Make(
+    Context& context, int64_t columns, int64_t depth, DType compute,
+    absl::FunctionRef<void(int64_t column, float* values)> read,
+    absl::FunctionRef<float(int64_t column)> bias) {
+  PackedMatrix matrix;
+  matrix.columns_ = columns;
+  matrix.depth_ = depth;
+  matrix.compute_ = compute;
+  auto bias_values = AlignedBuffer::Make(RoundUp(columns, kColumnBlock) * sizeof(float));
+  if (!bias_values.ok()) return bias_values.status();
+  matrix.bias_ = *std::move(bias_values);
+  for (int64_t c = 0; c < columns; ++c) static_cast<float*>(matrix.bias_.data())[c] = bias(c);
+  const absl::Status packed =
+      compute == DType::kF32 ? matrix.PackF32(context, read) : matrix.PackBf16(context, read);
+  if (!packed.ok()) return packed;
+  return matrix;
+}
+
+absl::Status PackedMatrix::PackF32(Context& context,
+                                   absl::FunctionRef<void(int64_t column, float* values)> read) {
+  const int width = context.kernels.panel_width;
+  const int64_t panels = DivideUp(columns_, width);
+  auto values = AlignedBuffer::Make(panels * width * depth_ * sizeof(float));
+  if (!values.ok()) return values.status();
+  values_ = *std::move(values);
+  if (absl::Status status = context.workspace.Reserve(depth_ * sizeof(float)); !status.ok()) {
+    return status;
+  }
+  float* to = static_cast<float*>(values_.data());
+  context.pool.ParallelFor(panels, [&](int64_t panel, int thread) {
+    float* column_values = context.workspace.thread<float>(thread);
+    for (int64_t i = 0; i < width && panel * width + i < columns_; ++i) {
+      read(panel * width + i, column_values);
+      for (int64_t begin = 0; begin < depth_; begin += kDepthBlock) {
+        float* first = to + PanelOffset(begin, panel * width + i, depth_, panels * width, width);
+        const int64_t count = std::min<int64_t>(kDepthBlock, depth_ - begin);
+        for (int64_t k = 0; k < count; ++k) first[k * width] = column_values[begin + k];
+      }
+    }
+  });
+  return absl::OkStatus();
+}
+
+absl::Status PackedMatrix::PackBf16(Context& context,
+                                    absl::FunctionRef<void(int64_t column, float* values)> read) {
+  row_block_ = Bf16RowBlock(depth_);
+  block_columns_ = std::min(Bf16BlockColumns(depth_), columns_);
+  const int64_t blocks = DivideUp(columns_, block_columns_);
+  const int64_t last_columns = columns_ - (blocks - 1) * block_columns_;
+  auto full = context.bf16_matmuls.Get(depth_, block_columns_);
+  if (!full.ok()) return full.status();
+  auto last = context.bf16_matmuls.Get(depth_, last_columns);
+  if (!last.ok()) return last.status();
+  bf16_full_ = *full;
+  bf16_last_ = *last;
+  bf16_block_bytes_ = RoundUp(std::max(bf16_full_->packed_bytes(), bf16_last_->packed_bytes()), 64);
+  auto values = AlignedBuffer::Make(blocks * bf16_block_bytes_);
+  if (!values.ok()) return values.status();
+  values_ = *std::move(values);
+  const size_t plain_bytes = block_columns_ * depth_ * sizeof(uint16_t);
+  if (absl::Status status = context.workspace.Reserve(plain_bytes + depth_ * sizeof(float));
+      !status.ok()) {
+    return status;
+  }
+  const SequentialOpenMp sequential;
+  uint16_t* plain = context.workspace.thread<uint16_t>(0);
+  float* column_values = reinterpret_cast<float*>(context.workspace.thread<char>(0) +
+                                                  RoundUp(plain_bytes, sizeof(float)));
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t begin = block * block_columns_;
+    const int64_t count = std::min(block_columns_, columns_ - begin);
+    for (int64_t c = 0; c < count; ++c) {
+      read(begin + c, column_values);
+      context.kernels.convert_row(column_values, DType::kF32, plain + c * depth_, DType::kBf16,
+                                  depth_);
+    }
+    try {
+      bf16_matmul(block).Pack(plain,
+                              static_cast<char*>(values_.data()) + block * bf16_block_bytes_);
+    } catch (const dnnl::error& error) {
+      return absl::InternalError(absl::StrCat("oneDNN cannot pack a weight: ", error.what()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace darkroom::cpu

@@ -1,0 +1,96 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "darkroom/ops.h"
+#include "model/config_reader.h"
+#include "model/weights.h"
+#include "model/workspace.h"
+
+namespace darkroom {
+
+// The fields of an AutoencoderKL's configuration that change what decoding computes.
+struct AutoencoderKlConfig {
+  int latent_channels = 4;
+  // Channels of each level, from pixels to latents.
+  std::vector<int> block_channels = {64};
+  int layers_per_block = 1;
+  int norm_groups = 32;
+  bool mid_attention = true;
+  bool post_quant_conv = true;
+  double scaling_factor = 0.18215;
+  double shift_factor = 0;
+
+  // Pixels per latent, in each direction.
+  int factor() const { return 1 << (block_channels.size() - 1); }
+};
+
+absl::StatusOr<AutoencoderKlConfig> ReadAutoencoderKlConfig(ConfigReader& reader);
+
+// Decoder of the autoencoder of latent diffusion models (Rombach et al.), with the weights' names
+// of diffusers' AutoencoderKL, also the old names of its attention. Float32 throughout: its
+// activations overflow smaller types. Pictures are decoded whole, one at a time, without tiles.
+//
+// Thread: one at a time. Does not allocate once the largest size was seen.
+class AutoencoderKlDecoder {
+ public:
+  // First pass: takes every tensor from `weights`, which must outlive the second.
+  AutoencoderKlDecoder(const AutoencoderKlConfig& config, Weights& weights);
+  ~AutoencoderKlDecoder();
+  // Second pass: packs the tensors.
+  absl::Status Load(Ops& ops, Stream& stream);
+
+  const AutoencoderKlConfig& config() const { return config_; }
+  // Device memory for decoding latents of this size.
+  size_t WorkspaceBytes(int height, int width) const;
+
+  // Undoes scaling and shift of the latents and decodes them. `latents`: device memory. `pixels`:
+  // host memory for u8 [height * factor, width * factor, 3]. Done when it returns.
+  absl::Status Decode(const LatentView& latents, uint8_t* pixels, Stream& stream);
+
+  // Called with intermediate results, [height, width, channels], for comparing layer by layer.
+  using Probe = std::function<void(std::string_view name, const Tensor& tensor)>;
+  void set_probe(Probe probe) { probe_ = std::move(probe); }
+
+ private:
+  struct Conv;
+  struct Norm;
+  struct Resnet;
+  struct Attention;
+  struct UpBlock;
+  struct Parts;
+  struct Run;
+
+  void TakeParts(Weights& weights);
+  absl::Status LoadConv(Conv& conv, Ops& ops) const;
+  absl::Status LoadNorm(Norm& norm, Ops& ops, Stream& stream) const;
+  absl::Status LoadResnet(Resnet& resnet, Ops& ops, Stream& stream) const;
+  absl::Status LoadAttention(Attention& attention, Ops& ops, Stream& stream) const;
+  absl::Status LoadPostQuantConv(Ops& ops);
+
+  absl::Status RunResnet(const Resnet& resnet, Run& run) const;
+  absl::Status RunAttention(const Attention& attention, Run& run) const;
+  absl::Status RunNorm(const Norm& norm, bool silu, const Tensor& x, const Tensor& out,
+                       Run& run) const;
+  absl::Status RunUpBlock(const UpBlock& block, Run& run) const;
+  absl::Status RunDecoder(Run& run) const;
+  void Show(std::string_view name, const Tensor& tensor) const {
+    if (probe_) probe_(name, tensor);
+  }
+
+  AutoencoderKlConfig config_;
+  Ops* ops_ = nullptr;
+  std::unique_ptr<Parts> parts_;
+  std::unique_ptr<Workspace> workspace_;
+  std::vector<char> tables_staging_;
+  Probe probe_;
+};
+
+}  // namespace darkroom

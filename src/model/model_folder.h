@@ -1,0 +1,60 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "model/json.h"
+#include "model/safetensors.h"
+
+namespace darkroom {
+
+// A diffusers folder: model_index.json, one folder per component. Remembers the SHA-256 of every
+// file that was used, which together are the model's digest. File names in messages and in the
+// digest are relative to the folder.
+class ModelFolder {
+ public:
+  // Fails unless `path` is a folder with a model_index.json.
+  static absl::StatusOr<ModelFolder> Open(const std::string& path);
+
+  // "DiTPipeline"
+  const std::string& family() const { return family_; }
+  const Json& index() const;
+  // Whether the index has this component with one of `classes`; INVALID_ARGUMENT naming what it has
+  // and what is supported.
+  absl::Status RequireComponent(std::string_view component,
+                                absl::Span<const std::string_view> classes) const;
+
+  bool Exists(std::string_view file) const;
+  // Reads and parses a JSON file; counts as used.
+  absl::StatusOr<Json> ReadJson(std::string_view file);
+  // Maps a safetensors file and checks its format. It counts as used once it is hashed.
+  absl::StatusOr<std::unique_ptr<SafetensorsFile>> OpenSafetensors(std::string_view file) const;
+  // Names in one folder, sorted; empty when there is no such folder.
+  std::vector<std::string> List(std::string_view folder) const;
+
+  // Hashes a mapped file, which also reads it; `read` is told of every chunk's bytes.
+  void Hash(const SafetensorsFile& file, absl::FunctionRef<void(size_t bytes)> read);
+  // SHA-256 over the sorted (file, SHA-256 of its content) of the used files, lower-case hex.
+  std::string Digest() const;
+
+  // `license:` of the front matter of README.md or LICENSE; empty when none says it.
+  std::string License() const;
+
+ private:
+  explicit ModelFolder(std::string path) : path_(std::move(path)) {}
+  std::string PathOf(std::string_view file) const;
+  absl::StatusOr<std::string> ReadText(std::string_view file, size_t bytes_max) const;
+
+  std::string path_;
+  std::string family_;
+  std::shared_ptr<const Json> index_;
+  std::map<std::string, std::string> digests_;  // by file
+};
+
+}  // namespace darkroom

@@ -1,0 +1,214 @@
+#include "model/transformers/dit_step.h"
+
+#include <algorithm>
+
+#include "model/limits.h"
+
+namespace darkroom {
+namespace {
+
+template <typename Integer>
+Integer RoundUp(Integer value, Integer multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+int SequencesOf(const DitStepJob& job) { return job.unconditional != nullptr ? 2 : 1; }
+
+}  // namespace
+
+struct DitStep::Tables {
+  Tables(char* base, int64_t capacity, int32_t sequences_max) {
+    Layout layout(base);
+    const auto take = [&layout](auto*& table, int64_t count) {
+      using Entry = std::remove_reference_t<decltype(*table)>;
+      const size_t offset = layout.Take(static_cast<size_t>(count) * sizeof(Entry));
+      table = static_cast<Entry*>(layout.At(offset));
+    };
+    take(live_rows, 1);
+    take(live_sequences, 1);
+    take(boundaries, sequences_max + 1);
+    take(row_to_sequence, capacity);
+    take(sequence_boundaries, sequences_max + 1);
+    take(sequence_to_itself, sequences_max);
+    take(timesteps, sequences_max);
+    take(views, sequences_max);
+    take(updates, sequences_max);
+    bytes = layout.size();
+  }
+
+  int32_t* live_rows;
+  int32_t* live_sequences;
+  int32_t* boundaries;
+  int32_t* row_to_sequence;
+  // The batch in which each sequence is one row.
+  int32_t* sequence_boundaries;
+  int32_t* sequence_to_itself;
+  float* timesteps;
+  LatentView* views;
+  SamplerUpdate* updates;
+  size_t bytes;
+};
+
+struct DitStep::Memory {
+  size_t tables;
+  Tensor labels;
+  Tensor positions;
+  Tensor model_output;
+  size_t scratch;
+  size_t bytes;
+};
+
+int64_t DitStep::TokensOf(const LatentView& latents) const {
+  const int patch = transformer_.config().patch;
+  return int64_t{latents.height / patch} * (latents.width / patch);
+}
+
+DitStep::Memory DitStep::MakeMemory(char* base, int64_t capacity, int32_t sequences_max) const {
+  const DitConfig& config = transformer_.config();
+  Layout layout(base);
+  Memory memory;
+  memory.tables = layout.Take(Tables(nullptr, capacity, sequences_max).bytes);
+  const size_t labels =
+      layout.Take(Layout::FloatBytes(config.layers * sequences_max * config.dim()));
+  memory.labels =
+      Tensor(layout.At(labels), DType::kF32, {config.layers, sequences_max, config.dim()});
+  memory.positions = layout.TakeMatrix(capacity, config.dim());
+  memory.model_output = layout.TakeMatrix(capacity, config.output_features());
+  memory.scratch = layout.Take(transformer_.ScratchBytes(capacity, sequences_max));
+  memory.bytes = layout.size();
+  return memory;
+}
+
+size_t DitStep::WorkspaceBytes(int64_t rows, int64_t sequences) const {
+  return MakeMemory(
+             nullptr, RoundUp(rows, model_limits::kCapacityRows),
+             static_cast<int32_t>(RoundUp<int64_t>(sequences, model_limits::kCapacitySequences)))
+      .bytes;
+}
+
+void DitStep::FillTables(absl::Span<const DitStepJob> jobs, const Tables& host) const {
+  int32_t row = 0;
+  int32_t sequence = 0;
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    const DitStepJob& job = jobs[i];
+    const auto tokens = static_cast<int32_t>(TokensOf(job.latents));
+    SamplerUpdate& update = host.updates[i];
+    update.latents = job.latents;
+    update.conditional_row = row;
+    update.unconditional_row = job.unconditional != nullptr ? row + tokens : -1;
+    update.guidance = job.guidance;
+    update.sample = job.step.sample;
+    update.model = job.step.model;
+    for (int branch = 0; branch < SequencesOf(job); ++branch, ++sequence) {
+      host.boundaries[sequence] = row;
+      host.timesteps[sequence] = job.timestep;
+      host.views[sequence] = job.latents;
+      std::fill_n(host.row_to_sequence + row, tokens, sequence);
+      row += tokens;
+    }
+  }
+  host.boundaries[sequence] = row;
+  *host.live_rows = row;
+  *host.live_sequences = sequence;
+  for (int32_t i = 0; i < sequence; ++i)
+    host.sequence_boundaries[i] = host.sequence_to_itself[i] = i;
+  host.sequence_boundaries[sequence] = sequence;
+}
+
+// Labels and positions of every sequence. They stay the same over the steps of a batch.
+absl::Status DitStep::CopyRows(absl::Span<const DitStepJob> jobs, const Memory& memory,
+                               Stream& stream) {
+  key_.clear();
+  for (const DitStepJob& job : jobs) {
+    key_.push_back(2 * job.identity + (job.unconditional != nullptr ? 1 : 0));
+  }
+  if (key_ == resident_ && workspace_.growths() == resident_growths_) return absl::OkStatus();
+  resident_.clear();
+
+  const DitConfig& config = transformer_.config();
+  const int64_t dim = config.dim();
+  const int64_t sequences_max = memory.labels.dim(1);
+  labels_staging_.resize(static_cast<size_t>(memory.labels.size()));
+  int64_t sequence = 0;
+  int64_t row = 0;
+  for (const DitStepJob& job : jobs) {
+    const int64_t tokens = TokensOf(job.latents);
+    for (const float* labels : {job.conditional, job.unconditional}) {
+      if (labels == nullptr) continue;
+      for (int64_t layer = 0; layer < config.layers; ++layer) {
+        std::copy_n(labels + layer * dim, dim,
+                    labels_staging_.begin() + (layer * sequences_max + sequence) * dim);
+      }
+      absl::Status status =
+          ops_.CopyToDevice(memory.positions.as<float>() + row * dim, job.positions,
+                            Layout::FloatBytes(tokens * dim), stream);
+      if (!status.ok()) return status;
+      ++sequence;
+      row += tokens;
+    }
+  }
+  absl::Status status =
+      ops_.CopyToDevice(memory.labels.data, labels_staging_.data(), memory.labels.bytes(), stream);
+  if (!status.ok()) return status;
+  resident_.swap(key_);
+  resident_growths_ = workspace_.growths();
+  return absl::OkStatus();
+}
+
+absl::Status DitStep::Run(absl::Span<const DitStepJob> jobs, Stream& stream) {
+  if (jobs.empty()) return absl::OkStatus();
+  int64_t rows = 0;
+  int32_t sequences = 0;
+  for (const DitStepJob& job : jobs) {
+    rows += RowsOf(job);
+    sequences += SequencesOf(job);
+  }
+  const int64_t capacity = RoundUp(rows, model_limits::kCapacityRows);
+  const int32_t sequences_max = RoundUp(sequences, model_limits::kCapacitySequences);
+  absl::StatusOr<char*> base =
+      workspace_.Reserve(MakeMemory(nullptr, capacity, sequences_max).bytes);
+  if (!base.ok()) return base.status();
+  const Memory memory = MakeMemory(*base, capacity, sequences_max);
+  const Tables device(*base + memory.tables, capacity, sequences_max);
+
+  // Zeros where nothing is written, so that padding names sequence 0 and no wild memory.
+  tables_staging_.assign(device.bytes, 0);
+  FillTables(jobs, Tables(tables_staging_.data(), capacity, sequences_max));
+  absl::Status status =
+      ops_.CopyToDevice(*base + memory.tables, tables_staging_.data(), device.bytes, stream);
+  if (status.ok()) status = CopyRows(jobs, memory, stream);
+  if (!status.ok()) return status;
+
+  DitForward forward;
+  forward.batch = {.capacity = capacity,
+                   .sequences_max = sequences_max,
+                   .live_rows = device.live_rows,
+                   .live_sequences = device.live_sequences,
+                   .boundaries = device.boundaries,
+                   .row_to_sequence = device.row_to_sequence};
+  forward.per_sequence = {.capacity = sequences_max,
+                          .sequences_max = sequences_max,
+                          .live_rows = device.live_sequences,
+                          .live_sequences = device.live_sequences,
+                          .boundaries = device.sequence_boundaries,
+                          .row_to_sequence = device.sequence_to_itself};
+  forward.timesteps = device.timesteps;
+  forward.views = device.views;
+  forward.positions = memory.positions;
+  forward.labels = memory.labels;
+  forward.out = memory.model_output;
+  forward.scratch = *base + memory.scratch;
+  status = transformer_.Forward(forward, stream);
+  if (!status.ok()) return status;
+  status = ops_.SamplerStep({.updates = device.updates,
+                             .jobs = static_cast<int32_t>(jobs.size()),
+                             .patch = transformer_.config().patch,
+                             .channels_last = true,
+                             .model_channels = transformer_.config().out_channels,
+                             .model_output = memory.model_output},
+                            stream);
+  if (!status.ok()) return status;
+  return stream.Synchronize();
+}
+
+}  // namespace darkroom
