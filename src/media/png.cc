@@ -104,7 +104,7 @@ absl::Status CheckInput(absl::Span<const uint8_t> rgb, int width, int height,
 // Write may own anything.
 struct Output {
   std::string bytes;
-  std::jmp_buf on_error;
+  std::jmp_buf on_error = {};
 };
 
 [[noreturn]] void OnError(png_structp png, png_const_charp /*message*/) {

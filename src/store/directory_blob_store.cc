@@ -141,7 +141,7 @@ absl::Status DirectoryBlobStore::CheckUsable() const {
 
 absl::Status DirectoryBlobStore::SyncEntries(int folder) {
   if (::fsync(folder) == 0) return absl::OkStatus();
-  const absl::Status status = FileError(errno, "sync a folder of blobs");
+  absl::Status status = FileError(errno, "sync a folder of blobs");
   broken_.store(true);
   return status;
 }
@@ -213,7 +213,7 @@ absl::StatusOr<Payload> DirectoryBlobStore::Get(std::string_view key) {
   const UniqueFd file = Open(absl::StrCat(std::string(key), ".blob"), O_RDONLY | O_NONBLOCK);
   if (!file && errno == ENOENT) return BlobNotFound();
   if (!file) return FileError(errno, "open a blob");
-  struct stat info;
+  struct stat info = {};
   if (::fstat(file.get(), &info) != 0) return FileError(errno, "look at a blob");
   if (!S_ISREG(info.st_mode) || info.st_size > static_cast<off_t>(store_limits::kBlobBytesMax)) {
     return FileError(EINVAL, "read what is no blob");

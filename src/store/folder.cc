@@ -58,7 +58,7 @@ absl::StatusOr<std::string> MakeFolder(const std::string& folder) {
   if (real == nullptr) return NotWritable(errno, "resolve the path");
   std::string resolved(real);
   ::free(real);
-  struct stat info;
+  struct stat info = {};
   if (::stat(resolved.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
     return NotWritable(ENOTDIR, "use what is no folder");
   }
@@ -91,11 +91,11 @@ absl::StatusOr<UniqueFd> LockFolder(const std::string& folder) {
 }
 
 absl::StatusOr<int64_t> FreeBytes(int fd) {
-  struct statvfs info;
+  struct statvfs info = {};
   if (::fstatvfs(fd, &info) != 0) return FileError(errno, "ask for free space");
   const auto bytes = static_cast<unsigned __int128>(info.f_bavail) * info.f_frsize;
-  constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
-  return bytes > static_cast<unsigned __int128>(kMax) ? kMax : static_cast<int64_t>(bytes);
+  constexpr int64_t kLargest = std::numeric_limits<int64_t>::max();
+  return bytes > static_cast<unsigned __int128>(kLargest) ? kLargest : static_cast<int64_t>(bytes);
 }
 
 absl::Status FileError(int error_number, const char* what) {

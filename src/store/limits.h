@@ -23,9 +23,12 @@ inline constexpr size_t kEventBytesMax = 512 << 10;
 // requeued over and over reaches it and no other does.
 inline constexpr int64_t kEventsPerGenerationMax = 256;
 
+// Generations on one page of a list, as the API has it.
 inline constexpr int kPageSizeMax = 1000;
 // A page ends early at this size: a client that kept gRPC's default can receive 4 MiB.
 inline constexpr size_t kPageBytesMax = 3 << 20;
+static_assert(kPageBytesMax + kGenerationBytesMax < 4 << 20, "a page may go one generation beyond");
+// What is looked at of a page token; ours are shorter than 128.
 inline constexpr size_t kPageTokenBytesMax = 256;
 
 // Pages of SQLite's write-ahead log after which it is copied into the database.
@@ -41,7 +44,9 @@ inline constexpr size_t kQueueMax = 16384;
 // Writes that share one commit. Bounds how long the first of them waits for the others.
 inline constexpr size_t kGroupMax = 512;
 
+// One blob, which is read into memory as a whole.
 inline constexpr size_t kBlobBytesMax = 256 << 20;
+// Parts of a blob's key, and so the depth of folders.
 inline constexpr int kBlobKeyPartsMax = 8;
 
 }  // namespace darkroom::store_limits

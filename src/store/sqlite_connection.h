@@ -82,6 +82,8 @@ class SqliteConnection {
   static absl::StatusOr<std::unique_ptr<SqliteConnection>> Open(const std::string& path,
                                                                 const std::string& vfs);
   ~SqliteConnection();
+  SqliteConnection(const SqliteConnection&) = delete;
+  SqliteConnection& operator=(const SqliteConnection&) = delete;
 
   // Switches to a write-ahead log and to syncing it at every commit. Before the first write, and
   // after the caller has seen that the database is its own: the file changes.

@@ -11,25 +11,25 @@ StoreThread::StoreThread(std::unique_ptr<GenerationStore> store, Options options
   thread_ = std::thread([this, store = std::move(store)]() mutable { Loop(std::move(store)); });
 }
 
-bool StoreThread::Post(Write&& write) {
-  Item item(std::move(write));
-  if (queue_.TryPush(std::move(item))) return true;
-  write = std::get<Write>(std::move(item));
+template <typename Closures>
+bool StoreThread::PostOrGiveBack(Closures& closures, absl::FunctionRef<bool(Item&&)> push) {
+  Item item(std::move(closures));
+  if (push(std::move(item))) return true;
+  // The queue has not touched what it refused.
+  closures = std::get<Closures>(std::move(item));  // NOLINT(bugprone-use-after-move)
   return false;
+}
+
+bool StoreThread::Post(Write&& write) {
+  return PostOrGiveBack(write, [this](Item&& item) { return queue_.TryPush(std::move(item)); });
 }
 
 bool StoreThread::Post(Read&& read) {
-  Item item(std::move(read));
-  if (queue_.TryPush(std::move(item))) return true;
-  read = std::get<Read>(std::move(item));
-  return false;
+  return PostOrGiveBack(read, [this](Item&& item) { return queue_.TryPush(std::move(item)); });
 }
 
 bool StoreThread::PostAlways(Write&& write) {
-  Item item(std::move(write));
-  if (queue_.Push(std::move(item))) return true;
-  write = std::get<Write>(std::move(item));
-  return false;
+  return PostOrGiveBack(write, [this](Item&& item) { return queue_.Push(std::move(item)); });
 }
 
 void StoreThread::Stop() {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "base/bounded_queue.h"
 #include "base/clock.h"
@@ -62,6 +63,8 @@ class StoreThread {
       : StoreThread(std::move(store), Options()) {}
   StoreThread(std::unique_ptr<GenerationStore> store, Options options);
   ~StoreThread() { Stop(); }
+  StoreThread(const StoreThread&) = delete;
+  StoreThread& operator=(const StoreThread&) = delete;
 
   // Never block. False when the queue is full or Stop was called; the argument is then untouched.
   bool Post(Write&& write);
@@ -80,6 +83,8 @@ class StoreThread {
  private:
   using Item = std::variant<Write, Read>;
 
+  template <typename Closures>
+  bool PostOrGiveBack(Closures& closures, absl::FunctionRef<bool(Item&&)> push);
   void Loop(std::unique_ptr<GenerationStore> store);
   void RunGroup(GenerationStore& store, std::vector<Item>& items);
 

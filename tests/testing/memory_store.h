@@ -69,6 +69,8 @@ class MemoryStore final : public GenerationStore {
       : disk_(std::move(disk)), clock_(clock) {}
   // As after kill -9: what is not committed never was.
   ~MemoryStore() override { Undo(); }
+  MemoryStore(const MemoryStore&) = delete;
+  MemoryStore& operator=(const MemoryStore&) = delete;
 
   absl::Status Transact(absl::FunctionRef<absl::Status()> body) override {
     if (!broken_.ok()) return broken_;
@@ -316,7 +318,8 @@ class MemoryStore final : public GenerationStore {
     if (request.has_value()) disk.requests_.emplace(key, *std::move(request));
   }
 
-  void Remove(Key key) {
+  void Remove(const Key& at) {
+    const Key key = at;  // which may lie in the row that goes
     const std::string request_id = disk_->rows_.at(key).request_id;
     Put(key, std::nullopt);
     if (request_id.empty()) return;
@@ -326,8 +329,7 @@ class MemoryStore final : public GenerationStore {
   }
 
   void Undo() {
-    for (auto it = undo_.rbegin(); it != undo_.rend(); ++it) (*it)();
-    undo_.clear();
+    for (; !undo_.empty(); undo_.pop_back()) undo_.back()();
   }
 
   const std::shared_ptr<MemoryDisk> disk_;

@@ -14,7 +14,7 @@ ALLOWED = {
     "config": {"base"},
     "media": {"base"},
     "telemetry": {"base"},
-    "store": {"base"},
+    "store": {"ipc", "base"},
     "tenancy": {"store", "base"},
     "ledger": {"store", "base"},
     "scheduler": {"base"},

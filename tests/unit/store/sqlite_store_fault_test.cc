@@ -92,11 +92,11 @@ std::string Dump(GenerationStore& store) {
   return text;
 }
 
-class SqliteFaultTest : public ::testing::Test {
+class SqliteStoreFault : public ::testing::Test {
  protected:
   static constexpr int kGroups = 14;
 
-  SqliteFaultTest() {
+  SqliteStoreFault() {
     // Each of thousands of faults would be logged.
     spdlog::set_level(spdlog::level::off);
     for (int groups = 0; groups <= kGroups; ++groups) {
@@ -105,7 +105,7 @@ class SqliteFaultTest : public ::testing::Test {
       expected_.push_back(Dump(store));
     }
   }
-  ~SqliteFaultTest() override { spdlog::set_level(spdlog::level::info); }
+  void TearDown() override { spdlog::set_level(spdlog::level::info); }
 
   absl::Status Commit(GenerationStore& store, int n) {
     return store.Transact([&] {
@@ -178,7 +178,7 @@ class SqliteFaultTest : public ::testing::Test {
   bool was_opened_ = false;
 };
 
-TEST_F(SqliteFaultTest, WithoutFaultsBothStoresAgree) {
+TEST_F(SqliteStoreFault, WithoutFaultsBothStoresAgree) {
   EXPECT_EQ(RunUntilFault(0), kGroups);
   EXPECT_GT(vfs_.operations(), 200);
   vfs_.Restart(Unsynced::kDropped, 0);
@@ -186,7 +186,7 @@ TEST_F(SqliteFaultTest, WithoutFaultsBothStoresAgree) {
 }
 
 // Every operation fails once, in each way, and the power fails at every operation.
-TEST_F(SqliteFaultTest, EveryOperationMayFail) {
+TEST_F(SqliteStoreFault, EveryOperationMayFail) {
   int faults = 0;
   int while_opening = 0;
   for (const Fault fault : {Fault::kIoError, Fault::kDiskFull, Fault::kPowerLoss}) {
@@ -216,7 +216,7 @@ TEST_F(SqliteFaultTest, EveryOperationMayFail) {
 }
 
 // Power loss after power loss, also while recovering from the last.
-TEST_F(SqliteFaultTest, RecoveryMayFailToo) {
+TEST_F(SqliteStoreFault, RecoveryMayFailToo) {
   for (uint64_t seed = 1; seed <= 200; ++seed) {
     std::mt19937_64 random(seed);
     vfs_.Wipe();
@@ -231,7 +231,7 @@ TEST_F(SqliteFaultTest, RecoveryMayFailToo) {
   }
 }
 
-TEST_F(SqliteFaultTest, BootNumbersNeverRepeat) {
+TEST_F(SqliteStoreFault, BootNumbersNeverRepeat) {
   std::mt19937_64 random(7);
   int64_t last = 0;
   for (int crash = 0; crash < 300; ++crash) {
