@@ -20,7 +20,7 @@ section configure
 if [[ -z "${CCACHE_DIR:-}" && ! -w "${HOME:-/nonexistent}" ]]; then
   export CCACHE_DIR="$PWD/build/ccache"
 fi
-arguments=(--preset cpu)
+arguments=(--preset cpu -DDARKROOM_WITH_TESTS=ON)
 nvcc="$(PATH="$PATH:/usr/local/cuda/bin" command -v nvcc || true)"
 if [[ -n "$nvcc" ]]; then
   echo "CUDA sources are compiled with $nvcc"

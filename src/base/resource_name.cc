@@ -5,16 +5,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/error.h"
+#include "base/limits.h"
 
 namespace darkroom {
-namespace {
-
-constexpr size_t kIdLengthMax = 63;
-
-}  // namespace
 
 bool IsValidId(std::string_view id) {
-  if (id.empty() || id.size() > kIdLengthMax) return false;
+  if (id.empty() || id.size() > kIdBytesMax) return false;
   for (const char c : id) {
     if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-')) return false;
   }

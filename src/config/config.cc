@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/nearest_name.h"
 #include "base/resource_name.h"
 #include "config/config_file.h"
@@ -62,7 +63,7 @@ class Integers {
 // The valid name that looks most like `text`.
 std::string NearestId(std::string_view text) {
   std::string id;
-  for (const char c : text.substr(0, kConfigModelNameBytesMax)) {
+  for (const char c : text.substr(0, kIdBytesMax)) {
     const std::string lower(1, c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c);
     id += IsValidId(lower) ? lower : "-";
   }

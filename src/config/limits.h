@@ -9,8 +9,6 @@ namespace darkroom {
 inline constexpr int64_t kConfigFileBytesMax = int64_t{1} << 20;
 // Models that one daemon serves.
 inline constexpr int kConfigModelsMax = 64;
-// Name of a model, as of every id.
-inline constexpr size_t kConfigModelNameBytesMax = 63;
 // What an error shows of a wrong value.
 inline constexpr size_t kConfigShownBytesMax = 64;
 // Suggestions in a "did you mean".

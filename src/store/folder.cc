@@ -12,6 +12,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "base/error.h"
 #include "spdlog/spdlog.h"
 
@@ -80,10 +81,10 @@ absl::StatusOr<UniqueFd> LockFolder(const std::string& folder) {
                            has_pid ? absl::StrCat(", process ", pid) : std::string(),
                            "; each server needs a folder of its own")));
   }
-  // For people only: what decides is the lock, which the kernel drops when its holder dies.
-  const std::string pid = absl::StrCat(::getpid(), "\n");
-  if (::ftruncate(fd.get(), 0) != 0 ||
-      ::pwrite(fd.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
+  // For people only: what decides is the lock, which the kernel drops when its holder dies. Always
+  // of one length, because cutting a file to nothing makes some file systems sync it.
+  const std::string pid = absl::StrFormat("%-10d\n", ::getpid());
+  if (::pwrite(fd.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
     return FileError(errno, "write the lock file");
   }
   return fd;

@@ -44,8 +44,10 @@ absl::Status FromCode(int code) {
 SqliteStatement::~SqliteStatement() { sqlite3_finalize(statement_); }
 
 SqliteQuery::~SqliteQuery() {
-  // The reset repeats the error of the last step, which Next has dealt with.
-  sqlite3_reset(statement_.statement_);
+  // A statement that writes and was not stepped to its end commits here, and may fail here. After a
+  // failed step this repeats its error, which has broken the connection already.
+  const int code = sqlite3_reset(statement_.statement_);
+  if (code != SQLITE_OK) statement_.connection_.Fail(code);
   sqlite3_clear_bindings(statement_.statement_);
 }
 
@@ -130,7 +132,10 @@ absl::StatusOr<std::unique_ptr<SqliteConnection>> SqliteConnection::Open(const s
 }
 
 const absl::Status& SqliteConnection::StartWriteAheadLog() {
-  Execute("PRAGMA synchronous = FULL");
+  // Each commit syncs the log, as with FULL. EXTRA also syncs the folder once the journal of the
+  // switch to the log is deleted: were it to come back after a power loss, it would undo all that
+  // was written since.
+  Execute("PRAGMA synchronous = EXTRA");
   Execute(absl::StrCat("PRAGMA journal_size_limit = ", store_limits::kWalBytesMax).c_str());
   {
     // The pragma answers with the mode that it got, which is the old one where it could not switch.

@@ -112,8 +112,12 @@ std::optional<int64_t> EndNanos(const v1::Generation& generation, const Clock& c
 // transaction.
 class SqliteStore final : public GenerationStore {
  public:
-  SqliteStore(UniqueFd lock, std::unique_ptr<SqliteConnection> connection, const Clock& clock)
-      : lock_(std::move(lock)), connection_(std::move(connection)), clock_(clock) {}
+  SqliteStore(UniqueFd lock, std::unique_ptr<SqliteConnection> connection,
+              const SqliteStoreOptions& options)
+      : lock_(std::move(lock)),
+        connection_(std::move(connection)),
+        clock_(*options.clock),
+        wal_pages_max_(options.wal_pages_max) {}
 
   absl::Status Prepare() {
     for (size_t i = 0; i < kSqlCount; ++i) statements_[i] = connection_->Prepare(kSql[i]);
@@ -164,6 +168,7 @@ class SqliteStore final : public GenerationStore {
   const UniqueFd lock_;
   const std::unique_ptr<SqliteConnection> connection_;
   const Clock& clock_;
+  const int wal_pages_max_;
   // After the connection, so that they are finalized before it is closed.
   std::array<std::unique_ptr<SqliteStatement>, kSqlCount> statements_;
   std::string page_token_key_;
@@ -195,7 +200,7 @@ absl::Status SqliteStore::Transact(absl::FunctionRef<absl::Status()> body) {
   SqliteQuery(Statement(kCommit)).Run();
   if (!Status().ok()) return Status();
   // The commit is durable whatever becomes of the checkpoint, whose failure meets the next caller.
-  if (connection_->wal_pages() >= store_limits::kWalPagesMax) (void)connection_->Checkpoint();
+  if (connection_->wal_pages() >= wal_pages_max_) (void)connection_->Checkpoint();
   return absl::OkStatus();
 }
 
@@ -485,8 +490,7 @@ absl::StatusOr<std::unique_ptr<GenerationStore>> OpenSqliteStore(
   auto connection = SqliteConnection::Open(absl::StrCat(*path, "/darkroom.db"), options.vfs);
   if (!connection.ok()) return connection.status();
   if (absl::Status status = PrepareSchema(**connection); !status.ok()) return status;
-  auto store =
-      std::make_unique<SqliteStore>(*std::move(lock), *std::move(connection), *options.clock);
+  auto store = std::make_unique<SqliteStore>(*std::move(lock), *std::move(connection), options);
   if (absl::Status status = store->Prepare(); !status.ok()) return status;
   return store;
 }

@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "darkroom/store.h"
+#include "store/limits.h"
 
 namespace darkroom {
 
@@ -15,6 +16,8 @@ struct SqliteStoreOptions {
   int64_t free_bytes_min = int64_t{256} << 20;
   // Tells the age of request ids. Must outlive the store.
   const Clock* clock = &Clock::Real();
+  // Pages of write-ahead log at which it is copied into the database.
+  int wal_pages_max = store_limits::kWalPagesMax;
   // Name of a registered sqlite3_vfs, for tests; empty for the default.
   std::string vfs;
 };

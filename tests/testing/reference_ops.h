@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -30,10 +31,16 @@ class ReferenceOps : public Ops {
 
   absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(size_t bytes) override {
     ++allocations_;
+    largest_allocation_bytes_ = std::max(largest_allocation_bytes_, bytes);
+    if (std::exchange(fail_next_allocation_, false)) {
+      return absl::ResourceExhaustedError("Allocate: as the test asked");
+    }
     return std::unique_ptr<DeviceBuffer>(std::make_unique<Buffer>(bytes, poison_ ? 0xFF : 0));
   }
   // How often Allocate was called.
   int allocations() const { return allocations_; }
+  size_t largest_allocation_bytes() const { return largest_allocation_bytes_; }
+  void FailNextAllocation() { fail_next_allocation_ = true; }
 
   std::unique_ptr<Stream> CreateStream() override { return std::make_unique<NoStream>(); }
   absl::Status CopyToDevice(void* device, const void* host, size_t bytes, Stream&) override {
@@ -188,11 +195,13 @@ class ReferenceOps : public Ops {
     for (int64_t row = 0; row < *batch.live_sequences; ++row) {
       float* out = args.out.as<float>() + row * dim;
       for (int64_t i = 0; i < half; ++i) {
-        const double frequency =
-            std::exp(-std::log(static_cast<double>(args.max_period)) * static_cast<double>(i) /
-                     (static_cast<double>(half) - args.downscale_freq_shift));
-        // diffusers rounds the angle to float32, which matters for large timesteps.
-        const float angle = args.timesteps[row] * static_cast<float>(frequency);
+        // Rounded to float32 wherever diffusers rounds: at timestep 1000 it shows in the fifth
+        // digit.
+        const float exponent = static_cast<float>(-std::log(args.max_period)) *
+                               static_cast<float>(i) /
+                               (static_cast<float>(half) - args.downscale_freq_shift);
+        const float angle =
+            args.timesteps[row] * static_cast<float>(std::exp(static_cast<double>(exponent)));
         const auto sine = static_cast<float>(std::sin(static_cast<double>(angle)));
         const auto cosine = static_cast<float>(std::cos(static_cast<double>(angle)));
         out[i] = args.flip_sin_to_cos ? cosine : sine;
@@ -395,6 +404,8 @@ class ReferenceOps : public Ops {
 
   bool poison_;
   int allocations_ = 0;
+  size_t largest_allocation_bytes_ = 0;
+  bool fail_next_allocation_ = false;
 };
 
 }  // namespace darkroom::testing

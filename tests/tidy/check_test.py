@@ -166,7 +166,7 @@ CLEAN = Tree(
         "src/base/a.cc": '#include "base/a.h"\n\n#include <thread>\n\n#include "base/limits.h"\n'
         f"// {MARK}: the reason why this is not done now is told here.\n"
         "constexpr char kText[] = \"a // b { \\\" \";\nconstexpr int kQueue = 2 * kQueueMax;\n"
-        "struct Wide {\n" + "  int member = 1;\n" * 80 + "};\n"
+        "constexpr double kGainMax = 2.5;\nstruct Wide {\n" + "  int member = 1;\n" * 80 + "};\n"
         "constexpr auto kRaw = R\"(  {{{ #include \"gone.h\" )\";\n"
         "const int kTable[] = {\n" + "    1'000,\n" * 80 + "};\n"
         "int F(struct Wide w) { return '{' + w.member; }\n",

@@ -109,6 +109,9 @@ def bounds_in_limits(tree):
             continue
         code = cplusplus.blank(tree.texts[path])
         for match in _CONSTANT.finditer(code):
+            # A number that is not whole clamps a value; it bounds no queue, loop or buffer.
+            if re.search(r"\b(?:float|double)\b", match.group()):
+                continue
             if _BOUND_NAME.search(match.group(1)):
                 line = code.count("\n", 0, match.start(1)) + 1
                 yield Finding(path, line, f"{match.group(1)} belongs in the layer's limits.h")

@@ -105,7 +105,7 @@ struct AttentionBlockArgs {
 };
 
 struct Kernels {
-  // Width of the panels of B that gemm_tile reads.
+  // Width of the panels of B that gemm_tile reads (gemm_layout.h).
   int panel_width;
 
   void (*gemm_tile)(const float* a, int rows, int64_t depth, const float* b, int64_t panels,

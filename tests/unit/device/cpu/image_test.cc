@@ -82,8 +82,7 @@ TEST_F(ImageTest, ToPixelsInvertsEveryPixel) {
   OwnedTensor x(DType::kF32, {16, 16, 1});
   for (int i = 0; i < 256; ++i) x.Set(i, static_cast<float>(i) / 127.5f - 1.0f);
   std::vector<uint8_t> pixels(256);
-  ASSERT_TRUE(
-      ops().ToPixels(*x, Tensor(pixels.data(), DType::kU8, {16, 16, 1}), *stream_).ok());
+  ASSERT_TRUE(ops().ToPixels(*x, Tensor(pixels.data(), DType::kU8, {16, 16, 1}), *stream_).ok());
   for (int i = 0; i < 256; ++i) EXPECT_EQ(pixels[i], i);
 }
 

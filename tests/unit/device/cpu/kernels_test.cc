@@ -75,9 +75,8 @@ TEST(KernelsTest, ActivationsPassNaNAndInfinity) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   for (const SimdLevel level : Levels()) {
     const Kernels& kernels = KernelsFor(level);
-    for (const EpilogueKernel kernel :
-         {kernels.epilogue, kernels.epilogue_silu, kernels.epilogue_gelu,
-          kernels.epilogue_gelu_tanh}) {
+    for (const EpilogueKernel kernel : {kernels.epilogue, kernels.epilogue_silu,
+                                        kernels.epilogue_gelu, kernels.epilogue_gelu_tanh}) {
       std::vector<float> x(16, 1.0f);
       x[0] = NAN;
       x[1] = kInfinity;
@@ -154,7 +153,7 @@ TEST(KernelsTest, EveryFusedLevelGivesTheSameProduct) {
     std::vector<float> panels(kColumns * kDepth);
     for (int64_t c = 0; c < kColumns; ++c) {
       for (int64_t k = 0; k < kDepth; ++k) {
-        panels[(c / width * kDepth + k) * width + c % width] = weight[c * kDepth + k];
+        panels[PanelOffset(k, c, kDepth, kColumns, width)] = weight[c * kDepth + k];
       }
     }
     std::vector<float> sums(kRows * kColumns);

@@ -27,9 +27,8 @@ TEST_F(LatentsTest, PatchifyCutsEachSequenceInItsOwnShape) {
     OwnedBatch batch({3, 8}, 2, 1);
     OwnedTensor tokens(dtype, {13, 16});
     const auto padding = tokens.Rows(11, 13);
-    ASSERT_TRUE(ops()
-                    .Patchify({.views = views, .patch = 2, .tokens = *tokens}, *batch, *stream_)
-                    .ok());
+    ASSERT_TRUE(
+        ops().Patchify({.views = views, .patch = 2, .tokens = *tokens}, *batch, *stream_).ok());
     for (const auto& [latents, first] : {std::pair(&wide, 0), std::pair(&tall, 3)}) {
       const int64_t height = (*latents)->dims[1];
       const int64_t width = (*latents)->dims[2];
