@@ -86,7 +86,8 @@ absl::StatusOr<std::vector<Config::Model>> ResolveModels(const v1::DaemonConfig&
     if (model.name.empty()) {
       // The separator at the end makes the last part empty, so that "a/b" and "a/b/" are the same.
       const auto folder = std::filesystem::path(environment.working_directory) / model.path / "";
-      model.name = folder.lexically_normal().parent_path().filename().string();
+      // "FLUX.1-dev" must work as it is.
+      model.name = NearestId(folder.lexically_normal().parent_path().filename().string());
     }
     if (!IsValidId(model.name)) {
       return Invalid(field + ".name", absl::StrCat("\"", model.name, "\""),

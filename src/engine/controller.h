@@ -76,6 +76,7 @@ class Controller {
   void ForgetIfDone(const std::string& name, Commands& commands);
   void ExpireStreams(Now now, Commands& commands);
   void ReportDrained(Commands& commands);
+  void ReportHopeless(Commands& commands);
 
   // Events of a generation; `sequences`: how many numbers this one takes.
   v1::GenerateEvent NewEvent(GenerationRecord& record, Now now, int64_t sequences = 1);

@@ -222,6 +222,10 @@ void Controller::On(WorkerSaid event, Now now, Commands& commands) {
       if (GenerationRecord* record = FindLive(name)) SubmitJobs(*record, now, commands);
     }
   }
+  ReportHopeless(commands);
+}
+
+void Controller::ReportHopeless(Commands& commands) {
   const auto hopeless = fleet_.Hopeless();
   if (hopeless.has_value() && !std::exchange(hopeless_reported_, true)) {
     commands.push_back(Fatal{*hopeless});
@@ -366,7 +370,7 @@ void Controller::On(MediaDone event, Now now, Commands& commands) {
 
 void Controller::On(WorkerGone event, Now now, Commands& commands) {
   spdlog::warn("worker {} is gone: {}", event.worker, event.detail);
-  const bool was_ready = fleet_.OnLost(event.worker, now.mono_ns);
+  const bool was_ready = fleet_.OnLost(event.worker, event.cause, event.detail, now.mono_ns);
   std::vector<scheduler::RunPlan> lost;
   for (auto it = plans_.begin(); it != plans_.end();) {
     if (it->first.first == event.worker) {
@@ -379,6 +383,7 @@ void Controller::On(WorkerGone event, Now now, Commands& commands) {
   if (was_ready) Schedule(scheduler::ReplicaLost{event.worker}, now, commands);
   for (const auto& plan : lost) ReleasePlan(plan, commands);
   if (!draining_ || !generations_.empty()) fleet_.StartDue(now.mono_ns, commands);
+  ReportHopeless(commands);
 }
 
 void Controller::ReleasePlan(const scheduler::RunPlan& plan, Commands& commands) {

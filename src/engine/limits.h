@@ -22,6 +22,8 @@ inline constexpr int64_t kAbandonGraceNs = 30'000'000'000;
 // before it is ready.
 inline constexpr int64_t kRestartDelayMinNs = 10'000'000;
 inline constexpr int64_t kRestartDelayMaxNs = 5'000'000'000;
+// A worker that cannot even start this often in a row, and never could, is given up.
+inline constexpr int kFailedStartsMax = 3;
 // A running plan that takes longer than this many times its prediction, and longer than the floor,
 // has hung.
 inline constexpr int64_t kHangFactor = 20;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/error.h"
 #include "base/numerics.h"
 #include "engine/limits.h"
@@ -136,15 +137,23 @@ std::optional<WorkerFleet::Ready> WorkerFleet::OnModelLoaded(WorkerId id, Worker
   return ready;
 }
 
-bool WorkerFleet::OnLost(WorkerId id, int64_t now_ns) {
+bool WorkerFleet::OnLost(WorkerId id, LostCause cause, const std::string& detail,
+                         int64_t now_ns) {
   const auto it = workers_.find(id);
   if (it == workers_.end()) return false;
   const bool was_ready = it->second.state == v1::ServerInfo::Worker::STATE_READY;
+  const scheduler::ModelId model = it->second.model;
   workers_.erase(it);
   for (Seat& seat : seats_) {
     if (seat.worker != id) continue;
     seat.worker = 0;
     ++seat.restarts;
+    seat.failed_starts = cause == LostCause::kStartFailed ? seat.failed_starts + 1 : 0;
+    if (seat.failed_starts >= kFailedStartsMax && models_[model].token_pixels == 0) {
+      seat.given_up = true;
+      load_errors_[model] = Error(absl::StatusCode::kUnavailable, "WORKER_START_FAILED",
+                                  absl::StrCat("no worker can be started: ", detail));
+    }
     seat.start_at_ns = now_ns + seat.delay_ns;
     seat.delay_ns = std::clamp(seat.delay_ns * 2, kRestartDelayMinNs, kRestartDelayMaxNs);
   }

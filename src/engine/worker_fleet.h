@@ -48,8 +48,8 @@ class WorkerFleet {
   // Hello, load progress, model loaded. Ready when this made the worker ready.
   std::optional<Ready> OnMessage(WorkerId worker, const v1::FromWorker& message, int64_t now_ns,
                                  Commands& commands);
-  // True if the worker was ready.
-  bool OnLost(WorkerId worker, int64_t now_ns);
+  // True if the worker was ready. One whose kind never started, time after time, is given up.
+  bool OnLost(WorkerId worker, LostCause cause, const std::string& detail, int64_t now_ns);
 
   void PlanSent(WorkerId worker, uint64_t sequence, int64_t predicted_ns);
   void PlanStarted(WorkerId worker, uint64_t sequence, int64_t now_ns);
@@ -86,6 +86,7 @@ class WorkerFleet {
     int64_t start_at_ns = 0;
     int64_t delay_ns = 0;
     int32_t restarts = 0;
+    int32_t failed_starts = 0;  // in a row
     bool given_up = false;
   };
 

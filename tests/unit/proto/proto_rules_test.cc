@@ -119,9 +119,14 @@ TEST(ProtoRulesTest, EveryRuleFindsWhatBreaksIt) {
 TEST(ProtoRulesTest, PublicApiMustBeCommented) {
   EXPECT_THAT(
       FindingsOf(R"(
-    message_type { name: "X" field { name: "size" number: 1 type: TYPE_INT32 }
-                   field { name: "inner" number: 2 type: TYPE_MESSAGE type_name: ".darkroom.v1.X" } }
-    enum_type { name: "E" value { name: "E_UNSPECIFIED" number: 0 } value { name: "E_ONE" number: 1 } }
+    message_type {
+      name: "X"
+      field { name: "size" number: 1 type: TYPE_INT32 }
+      field { name: "inner" number: 2 type: TYPE_MESSAGE type_name: ".darkroom.v1.X" }
+    }
+    enum_type {
+      name: "E" value { name: "E_UNSPECIFIED" number: 0 } value { name: "E_ONE" number: 1 }
+    }
   )",
                  /*public_api=*/true),
       ElementsAre("darkroom.v1.X: must have a comment", "darkroom.v1.X.size: must have a comment",
