@@ -15,7 +15,7 @@ build=(
   libabsl-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev
   libdnnl-dev libsqlite3-dev libpng-dev libssl-dev
 )
-test=(libgtest-dev libgmock-dev libbenchmark-dev python3 git)
+test=(libgtest-dev libgmock-dev libbenchmark-dev python3 git procps)
 
 # The clang whose formatting and checks are the reference, then newer ones.
 clang_versions=(16 17 18 19 20)

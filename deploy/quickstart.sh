@@ -36,27 +36,6 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Waits until a command succeeds; fails when the time is over or the daemon is gone.
-wait_until() {
-  local what=$1 seconds=$2 end=$((SECONDS + $2))
-  shift 2
-  until "$@"; do
-    if ! is_running; then
-      echo "quickstart: the daemon ended before $what" >&2
-      return 1
-    fi
-    if [[ $SECONDS -ge $end ]]; then
-      echo "quickstart: $what took longer than $seconds s" >&2
-      return 1
-    fi
-    sleep 0.1
-  done
-}
-
-model_is_ready() {
-  build/bin/darkroom models --server "$server" --json 2>/dev/null | grep -q '"STATE_READY"'
-}
-
 echo "quickstart: packages"
 deploy/packages.sh build
 
@@ -73,13 +52,19 @@ rm -rf "$output/state" "$output/port" "$picture"
 build/bin/darkroomd --model "$model" --listen 127.0.0.1:0 --port-file "$output/port" \
   --state-dir "$output/state" 2>"$log" </dev/null &
 daemon_pid=$!
-wait_until "the daemon listened" "$start_seconds_max" test -s "$output/port"
-server="127.0.0.1:$(<"$output/port")"
-wait_until "the model was ready" "$start_seconds_max" model_is_ready
-echo "quickstart: $model is ready at $server"
+end=$((SECONDS + start_seconds_max))
+until [[ -s "$output/port" ]]; do
+  if ! is_running || [[ $SECONDS -ge $end ]]; then
+    echo "quickstart: the daemon does not listen" >&2
+    exit 1
+  fi
+  sleep 0.1
+done
 
-timeout "$generate_seconds_max" build/bin/darkroom generate --server "$server" \
-  --model "$(basename "$model")" --prompt "$prompt" --seed 7 --out "$picture" </dev/null
+# The command line waits until the model is loaded.
+timeout "$generate_seconds_max" build/bin/darkroom generate \
+  --server "127.0.0.1:$(<"$output/port")" --model "$(basename "$model")" --prompt "$prompt" \
+  --seed 7 --out "$picture" </dev/null
 
 echo "quickstart: stopping darkroomd"
 kill -TERM "$daemon_pid"
