@@ -3,8 +3,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "darkroom/tensor.h"
-
 namespace darkroom {
 
 // Serialized envelope of one frame, header excluded. Anything heavier travels as an attachment.
@@ -23,8 +21,6 @@ inline constexpr size_t kInlineTensorBytesMax = size_t{64} << 10;
 // Sum of the inline tensors of one message; beyond it even small ones become memfds, so that a plan
 // of many jobs cannot outgrow its frame.
 inline constexpr size_t kInlineBytesPerFrameMax = size_t{8} << 20;
-
-inline constexpr int kTensorRankMax = Tensor::kRankMax;
 
 // Frames, and bytes in them and in their attachments, that wait for a peer that does not read.
 inline constexpr size_t kSendQueueFramesMax = 1024;

@@ -50,9 +50,9 @@ absl::StatusOr<size_t> TensorBytes(const v1::TensorRef& ref) {
     return absl::InvalidArgumentError(
         absl::StrCat("a tensor's element type ", static_cast<int>(ref.dtype()), " is unknown"));
   }
-  if (ref.shape_size() > kTensorRankMax) {
+  if (ref.shape_size() > Tensor::kRankMax) {
     return absl::InvalidArgumentError(absl::StrCat("a tensor has ", ref.shape_size(),
-                                                   " dimensions; at most ", kTensorRankMax,
+                                                   " dimensions; at most ", Tensor::kRankMax,
                                                    " are allowed"));
   }
   size_t bytes = ByteSize(*dtype);

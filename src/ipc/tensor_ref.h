@@ -18,7 +18,7 @@ v1::DType ToProto(DType dtype);
 std::optional<DType> DTypeFromProto(v1::DType dtype);
 
 // Bytes of a row-major tensor without gaps. INVALID_ARGUMENT for an unknown type, more than
-// kTensorRankMax dimensions, one below 1, or more than kAttachmentBytesMax bytes in all; never
+// Tensor::kRankMax dimensions, one below 1, or more than kAttachmentBytesMax bytes in all; never
 // overflows.
 absl::StatusOr<size_t> TensorBytes(const v1::TensorRef& ref);
 

@@ -9,7 +9,7 @@ namespace darkroom {
 namespace {
 
 constexpr double kGainWorthwhile = 1.05;
-constexpr int kRuns = 2;
+constexpr int kRuns = 3;
 
 struct Shape {
   int32_t width;
@@ -35,8 +35,9 @@ std::vector<Shape> Shapes(const v1::Model& model, int slots) {
   return shapes;
 }
 
-// Opens the slots, runs the first `kRuns` steps and closes again. Nothing when a step failed.
-int64_t TimeSteps(Pipeline& pipeline, const Shape& shape, const Clock& clock) {
+// Opens the slots, runs up to `kRuns` steps until the deadline, and closes again. The fastest
+// step's time; 0 when one failed.
+int64_t TimeSteps(Pipeline& pipeline, const Shape& shape, int64_t deadline_ns, const Clock& clock) {
   const v1::Model& model = pipeline.model();
   v1::BatchPlan plan;
   std::vector<int> live;
@@ -76,6 +77,7 @@ int64_t TimeSteps(Pipeline& pipeline, const Shape& shape, const Clock& clock) {
     ok = run(v1::STAGE_DENOISE, step);
     const int64_t took_ns = std::max<int64_t>(1, clock.MonotonicNanos() - start_ns);
     best_ns = step == 0 ? took_ns : std::min(best_ns, took_ns);
+    if (start_ns + took_ns >= deadline_ns) break;
   }
   for (int slot = 0; slot < opened; ++slot) pipeline.Close(static_cast<uint32_t>(slot), true);
   return ok ? best_ns : 0;
@@ -120,7 +122,7 @@ CostCurve MeasureCost(Pipeline& pipeline, int slots, int64_t step_tokens_max, in
     const double growth =
         last_tokens == 0 ? 1.0 : static_cast<double>(tokens) / static_cast<double>(last_tokens);
     if (static_cast<double>(last_ns) * growth * kRuns > static_cast<double>(left_ns)) break;
-    const int64_t took_ns = TimeSteps(pipeline, shape, clock);
+    const int64_t took_ns = TimeSteps(pipeline, shape, begin_ns + budget_ns, clock);
     if (took_ns == 0) break;
     v1::ModelLoaded::CostPoint point;
     point.set_stage(v1::STAGE_DENOISE);

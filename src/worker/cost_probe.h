@@ -24,8 +24,8 @@ int64_t KneeTokens(const std::vector<v1::ModelLoaded::CostPoint>& points);
 
 // Runs steps of doubling size, one job at the model's smallest size first, until the slots or
 // `budget_ns` are used up; a step that would overrun, judged by the one before, is not begun. Each
-// size runs twice and the faster counts: the first one may prepare kernels. A failing step ends the
-// measurement, never the load. REQUIRES: all slots closed; they are again on return.
+// size runs three times and the fastest counts: the first one may prepare kernels. A failing step
+// ends the measurement, never the load. REQUIRES: all slots closed; they are again on return.
 CostCurve MeasureCost(Pipeline& pipeline, int slots, int64_t step_tokens_max, int64_t budget_ns,
                       const Clock& clock);
 

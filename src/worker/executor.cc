@@ -41,9 +41,9 @@ absl::Status CheckLoad(const v1::LoadModel& request) {
   const auto invalid = [](std::string_view reason, const std::string& message) {
     return absl::Status(Error(absl::StatusCode::kInvalidArgument, reason, message));
   };
-  if (request.slots() < 1 || request.slots() > kSlotsMax) {
-    return invalid("SLOTS_OUT_OF_RANGE",
-                   absl::StrCat("slots is ", request.slots(), "; it must be 1 to ", kSlotsMax));
+  if (request.slots() < 1 || request.slots() > kWorkerSlotsMax) {
+    return invalid("SLOTS_OUT_OF_RANGE", absl::StrCat("slots is ", request.slots(),
+                                                      "; it must be 1 to ", kWorkerSlotsMax));
   }
   if (request.step_tokens_max() < 0) {
     return invalid("STEP_TOKENS_OUT_OF_RANGE", "step_tokens_max must be 0 or more");
@@ -174,7 +174,9 @@ absl::Status Executor::Execute(OpenCommand& command) {
   reply.set_lease_epoch(command.request.lease_epoch());
   const absl::Status status = Guarded([&] { return Open(command); });
   if (!status.ok()) {
-    // Unless the reader closed it meanwhile, which says the same.
+    // Plans that were sent meanwhile get the same answer.
+    command.lease->failure = status;
+    // Unless the reader closed it already, which says the same.
     Lease::State held = Lease::State::kHeld;
     command.lease->state.compare_exchange_strong(held, Lease::State::kOpenFailed);
     *reply.mutable_status() = ToProto(status);
@@ -277,12 +279,13 @@ std::vector<int> Executor::Admit(const PlanCommand& command, v1::PlanDone& done)
     result.set_slot(command.plan.jobs(i).slot());
     result.set_lease_epoch(command.plan.jobs(i).lease_epoch());
     absl::Status status = entry.status;
-    if (status.ok() && (entry.lease == nullptr || !entry.lease->open ||
-                        entry.lease->state.load() != Lease::State::kHeld)) {
+    if (status.ok() &&
+        (entry.lease == nullptr || entry.lease->state.load() == Lease::State::kClosed)) {
       result.set_skipped(true);
       continue;
     }
     if (status.ok()) status = entry.lease->failure;
+    if (status.ok() && !entry.lease->open) status = Broken("the slot never opened");
     if (status.ok()) status = CheckEntry(command.plan, command.entries, i);
     if (status.ok()) {
       live.push_back(i);

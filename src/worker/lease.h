@@ -37,7 +37,7 @@ struct Lease {
   int32_t first_step = 0;  // 0, or the checkpoint's
   int32_t next_step = 0;   // the only step a plan may run
   std::string numerics_id;
-  absl::Status failure;  // once a stage failed, nothing else runs for the job
+  absl::Status failure;  // once opening or a stage failed, nothing else runs for the job
 };
 
 // The reader's view: which lease holds each slot after all messages so far. The executor may be

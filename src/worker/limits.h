@@ -6,10 +6,10 @@
 namespace darkroom {
 
 // Slots of one worker.
-inline constexpr int kSlotsMax = 1024;
+inline constexpr int kWorkerSlotsMax = 1024;
 
 // Jobs of one plan.
-inline constexpr int kPlanJobsMax = 256;
+inline constexpr int kWorkerPlanJobsMax = 256;
 
 // Plans received and not finished. The daemon keeps a few in flight (two; pipeline degree plus
 // one), so that more mean a daemon gone wrong, and the worker ends.
@@ -20,13 +20,13 @@ inline constexpr size_t kPlansQueuedMax = 64;
 inline constexpr size_t kCommandsQueuedMax = 4096;
 
 // Denoising steps of one job.
-inline constexpr int kStepsMax = 1000;
+inline constexpr int kSlotStepsMax = 1000;
 
 // UTF-8 bytes of a prompt.
-inline constexpr size_t kPromptBytesMax = 10'240;
+inline constexpr size_t kSlotPromptBytesMax = 10'240;
 
 // Adapters of one job.
-inline constexpr int kAdaptersMax = 8;
+inline constexpr int kJobAdaptersMax = 8;
 
 // Between two LoadProgress messages.
 inline constexpr int64_t kLoadProgressIntervalNanos = 50'000'000;

@@ -1,5 +1,6 @@
 #include "worker/outbox.h"
 
+#include <string>
 #include <utility>
 
 #include "base/error.h"
@@ -16,7 +17,7 @@ absl::Status Outbox::Send(const v1::FromWorker& message, std::vector<Payload> at
 }
 
 void Outbox::SendFatal(const absl::Status& status) {
-  spdlog::error("the worker ends: {}", status.ToString());
+  spdlog::error("the worker ends: {}", std::string(status.message()));
   v1::FromWorker message;
   *message.mutable_fatal() = ToProto(status);
   Send(message).IgnoreError();

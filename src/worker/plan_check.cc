@@ -18,9 +18,9 @@ absl::Status Invalid(std::string_view reason, const std::string& message) {
 bool Within(double value, double low, double high) { return value >= low && value <= high; }
 
 absl::Status CheckAdapters(const google::protobuf::RepeatedPtrField<v1::AdapterUse>& adapters) {
-  if (adapters.size() > kAdaptersMax) {
+  if (adapters.size() > kJobAdaptersMax) {
     return Invalid("ADAPTERS_TOO_MANY", absl::StrCat(adapters.size(), " adapters; at most ",
-                                                     kAdaptersMax, " are allowed"));
+                                                     kJobAdaptersMax, " are allowed"));
   }
   for (const v1::AdapterUse& adapter : adapters) {
     if (!std::isfinite(adapter.weight())) {
@@ -73,9 +73,9 @@ absl::Status CheckNumbers(const v1::PlanJob& job) {
 }  // namespace
 
 absl::Status CheckOpenSlot(const v1::OpenSlot& request) {
-  if (request.steps() < 1 || request.steps() > kStepsMax) {
+  if (request.steps() < 1 || request.steps() > kSlotStepsMax) {
     return Invalid("STEPS_OUT_OF_RANGE",
-                   absl::StrCat("steps is ", request.steps(), "; it must be 1 to ", kStepsMax));
+                   absl::StrCat("steps is ", request.steps(), "; it must be 1 to ", kSlotStepsMax));
   }
   if (request.width() < 1 || request.height() < 1) {
     return Invalid("SIZE_OUT_OF_RANGE", absl::StrCat("a picture of ", request.width(), " by ",
@@ -85,10 +85,10 @@ absl::Status CheckOpenSlot(const v1::OpenSlot& request) {
     return Invalid("GUIDANCE_SCALE_OUT_OF_RANGE", "guidance_scale must be 1 to 30");
   }
   if (request.seed() < 0) return Invalid("SEED_OUT_OF_RANGE", "seed must be 0 or more");
-  if (request.prompt().size() > kPromptBytesMax) {
+  if (request.prompt().size() > kSlotPromptBytesMax) {
     return Invalid("PROMPT_TOO_LONG",
                    absl::StrCat("prompt has ", request.prompt().size(), " bytes; at most ",
-                                kPromptBytesMax, " are allowed"));
+                                kSlotPromptBytesMax, " are allowed"));
   }
   if (request.has_checkpoint()) {
     const int32_t step = request.checkpoint().step();

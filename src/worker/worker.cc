@@ -34,6 +34,8 @@ int Worker::Run() {
     end = absl::ResourceExhaustedError(absl::StrCat("reading a message: ", exception.what()));
   }
   if (!end.ok()) outbox_.SendFatal(end.status());
+  // Nobody reads any more: who still sends must learn that instead of filling the socket.
+  connection_.stream().CloseRead();
   const bool shut_down = end.ok() && *end == Next::kShutDown;
   executor_.Drain();
   commands_.Close();
@@ -115,7 +117,7 @@ absl::Status Worker::Enqueue(Command command) {
 absl::Status Worker::OnLoadModel(v1::LoadModel request) {
   // The executor answers for wrong values; the table needs a size that is safe.
   const bool first = !std::exchange(load_requested_, true);
-  if (first && request.slots() >= 1 && request.slots() <= kSlotsMax) {
+  if (first && request.slots() >= 1 && request.slots() <= kWorkerSlotsMax) {
     leases_.SetSlots(request.slots());
   }
   return Enqueue(LoadCommand{std::move(request)});
@@ -147,9 +149,9 @@ absl::Status Worker::OnPlan(v1::BatchPlan plan) {
   if (tickets_.size() >= kPlansQueuedMax) {
     return absl::ResourceExhaustedError(absl::StrCat("more than ", kPlansQueuedMax, " plans wait"));
   }
-  if (plan.jobs_size() > kPlanJobsMax) {
+  if (plan.jobs_size() > kWorkerPlanJobsMax) {
     return absl::InvalidArgumentError(
-        absl::StrCat("a plan of ", plan.jobs_size(), " jobs; at most ", kPlanJobsMax));
+        absl::StrCat("a plan of ", plan.jobs_size(), " jobs; at most ", kWorkerPlanJobsMax));
   }
   PlanCommand command;
   command.ticket = std::make_shared<PlanTicket>(plan.gang_epoch(), plan.sequence());

@@ -14,23 +14,34 @@ namespace darkroom::cpu {
 // of keys, scores S = Q K^T of a few rows stay in the first-level cache, are turned into weights
 // relative to the running maximum, and are multiplied by V at once.
 
+// One panel of keys, turned: feature d of key i at [d][i]. Keys from `count` on are zeros.
+template <class V>
+inline void PackKeyPanel(const PackKeysArgs& args, int begin, int count, float* panel) {
+  constexpr int kPanel = 2 * V::kWidth;
+  for (int half = 0; half < kPanel; half += V::kWidth) {
+    for (int64_t d = 0; d < args.head_dim; d += V::kWidth) {
+      const int64_t features = args.head_dim - d;
+      typename V::Reg square[V::kWidth];
+      for (int i = 0; i < V::kWidth; ++i) {
+        square[i] = half + i < count
+                        ? LoadRow<V>(args.k, args.k_dtype, (begin + half + i) * args.row_stride + d,
+                                     features)
+                        : V::Zero();
+      }
+      V::Transpose(square);
+      for (int64_t i = 0; i < V::kWidth && i < features; ++i) {
+        V::Store(panel + (d + i) * kPanel + half, square[i]);
+      }
+    }
+  }
+}
+
 template <class V>
 void PackKeys(const PackKeysArgs& args) {
   constexpr int kPanel = 2 * V::kWidth;
   for (int begin = 0; begin < args.keys; begin += kPanel) {
     const int count = args.keys - begin < kPanel ? args.keys - begin : kPanel;
-    float* panel = args.packed_k + begin * args.head_dim;
-    for (int64_t d = 0; d < args.head_dim; d += V::kWidth) {
-      const int64_t n = args.head_dim - d;
-      float rows[kPanel][V::kWidth];
-      for (int key = 0; key < kPanel; ++key) {
-        const int64_t at = (begin + key) * args.row_stride + d;
-        V::Store(rows[key], key < count ? LoadRow<V>(args.k, args.k_dtype, at, n) : V::Zero());
-      }
-      for (int64_t i = 0; i < V::kWidth && i < n; ++i) {
-        for (int key = 0; key < kPanel; ++key) panel[(d + i) * kPanel + key] = rows[key][i];
-      }
-    }
+    PackKeyPanel<V>(args, begin, count, args.packed_k + begin * args.head_dim);
   }
   for (int64_t d = 0; d < args.head_dim; d += V::kWidth) {
     float* panel = args.packed_v + d / kPanel * kPanel * kKeyBlock + d % kPanel;
@@ -41,31 +52,42 @@ void PackKeys(const PackKeysArgs& args) {
   }
 }
 
-// Turns one row's scores (in units of log2) into weights and returns the factor for what has been
-// summed under the old maximum.
+// What a register tile's rows remember from block to block.
 template <class V>
-inline float SoftmaxRow(float* scores, int keys, float& row_max, float& row_sum) {
-  auto best = V::Broadcast(row_max);
-  int j = 0;
-  for (; j + V::kWidth <= keys; j += V::kWidth) best = V::Max(best, V::Load(scores + j));
-  if (j < keys) {
+struct RunningSoftmax {
+  static_assert(V::kTileRows <= V::kWidth);
+  float max[V::kWidth];  // of the scores so far
+  float sum[V::kWidth];  // of their weights
+};
+
+// Turns scores (in units of log2) into weights, and gives for each row the factor for what has been
+// summed under its old maximum.
+template <class V>
+inline void SoftmaxTile(float* scores, int rows, int keys, RunningSoftmax<V>& running,
+                        float* keep) {
+  float max[V::kWidth] = {};
+  const int padded = (keys + V::kWidth - 1) / V::kWidth * V::kWidth;
+  for (int r = 0; r < rows; ++r) {
+    float* row = scores + r * kRowStride;
     // Scores beyond the last key are of no key: they must weigh nothing.
-    for (int i = keys; i < j + V::kWidth; ++i) scores[i] = -__builtin_inff();
-    best = V::Max(best, V::Load(scores + j));
+    for (int j = keys; j < padded; ++j) row[j] = -__builtin_inff();
+    auto best = V::Broadcast(running.max[r]);
+    for (int j = 0; j < padded; j += V::kWidth) best = V::Max(best, V::Load(row + j));
+    max[r] = V::MaxLanes(best);
   }
-  const float new_max = MaxLanes<V>(best);
-  const auto subtract = V::Broadcast(new_max);
-  auto sum = V::Zero();
-  for (j = 0; j < keys; j += V::kWidth) {
-    const auto weight = Exp2<V>(V::Sub(V::Load(scores + j), subtract));
-    V::Store(scores + j, weight);
-    sum = V::Add(sum, weight);
+  V::Store(keep, Exp2<V>(V::Sub(V::Load(running.max), V::Load(max))));
+  for (int r = 0; r < rows; ++r) {
+    float* row = scores + r * kRowStride;
+    const auto subtract = V::Broadcast(max[r]);
+    auto sum = V::Zero();
+    for (int j = 0; j < padded; j += V::kWidth) {
+      const auto weight = Exp2<V>(V::Sub(V::Load(row + j), subtract));
+      V::Store(row + j, weight);
+      sum = V::Add(sum, weight);
+    }
+    running.sum[r] = running.sum[r] * keep[r] + V::SumLanes(sum);
+    running.max[r] = max[r];
   }
-  float lane[V::kWidth];
-  V::Store(lane, Exp2<V>(V::Broadcast(row_max - new_max)));
-  row_sum = row_sum * lane[0] + SumLanes<V>(sum);
-  row_max = new_max;
-  return lane[0];
 }
 
 // out[rows x head_dim] += weights[rows x keys] V
@@ -75,10 +97,11 @@ inline void AddWeightedValues(const float* weights, int rows, int keys, const fl
   constexpr int kPanel = 2 * V::kWidth;
   for (int64_t d = 0; d < head_dim; d += kPanel) {
     const float* panel = packed_v + d * kKeyBlock;
+    const ReadAhead ahead{panel + kPanel * kKeyBlock, kPanel};
     if (head_dim - d > V::kWidth) {
-      GemmRows<V, 2>(rows, weights, panel, keys, out + d, out_stride, true);
+      GemmRows<V, 2>(rows, weights, panel, keys, out + d, out_stride, true, ahead);
     } else {
-      GemmRows<V, 1>(rows, weights, panel, keys, out + d, out_stride, true);
+      GemmRows<V, 1>(rows, weights, panel, keys, out + d, out_stride, true, ahead);
     }
   }
 }
@@ -91,13 +114,13 @@ void AttentionBlock(const AttentionBlockArgs& args) {
   float* queries = args.scratch;
   float* scores = queries + RowBlockFloats(head_dim);
   float* sums = scores + kRowBlock * kRowStride;
-  float row_max[kQueryBlock];
-  float row_sum[kQueryBlock];
+  RunningSoftmax<V> running[kQueryBlock / V::kTileRows] = {};
 
   const auto scale = V::Broadcast(args.scale * kLog2E);
   for (int r = 0; r < args.queries; ++r) {
-    row_max[r] = -3.0e38f;
-    row_sum[r] = 0.0f;
+    // The lowest finite number: a difference of infinities would not be one.
+    running[r / V::kTileRows].max[r % V::kTileRows] = -3.402823466e38f;
+    running[r / V::kTileRows].sum[r % V::kTileRows] = 0.0f;
     for (int64_t d = 0; d < head_dim; d += V::kWidth) {
       const auto q = LoadRow<V>(args.q, args.q_dtype, r * args.q_stride + d, head_dim - d);
       V::Store(queries + RowBlockOffset(r, d), V::Mul(q, scale));
@@ -117,16 +140,15 @@ void AttentionBlock(const AttentionBlockArgs& args) {
       for (int64_t d = 0; d < head_dim; d += kDepthBlock) {
         const int64_t depth = head_dim - d < kDepthBlock ? head_dim - d : kDepthBlock;
         for (int key = 0; key < keys; key += kPanel) {
-          GemmRows<V, 2>(rows, queries + RowBlockOffset(row, d),
-                         packed_k + key * head_dim + d * kPanel, depth, scores + key, kRowStride,
-                         d > 0);
+          const float* panel = packed_k + key * head_dim + d * kPanel;
+          GemmRows<V, 2>(rows, queries + RowBlockOffset(row, d), panel, depth, scores + key,
+                         kRowStride, d > 0, {panel + depth * kPanel, kPanel});
         }
       }
-      for (int r = 0; r < rows; ++r) {
-        const float keep =
-            SoftmaxRow<V>(scores + r * kRowStride, keys, row_max[row + r], row_sum[row + r]);
-        if (keep == 1.0f) continue;
-        const auto factor = V::Broadcast(keep);
+      float keep[V::kWidth];
+      SoftmaxTile<V>(scores, rows, keys, running[row / V::kTileRows], keep);
+      for (int r = 0; r < rows && begin > 0; ++r) {
+        const auto factor = V::Broadcast(keep[r]);
         float* sum = sums + (row + r) * out_stride;
         for (int64_t d = 0; d < head_dim; d += V::kWidth) {
           V::Store(sum + d, V::Mul(V::Load(sum + d), factor));
@@ -138,7 +160,7 @@ void AttentionBlock(const AttentionBlockArgs& args) {
   }
 
   for (int r = 0; r < args.queries; ++r) {
-    const auto inverse = V::Broadcast(1.0f / row_sum[r]);
+    const auto inverse = V::Broadcast(1.0f / running[r / V::kTileRows].sum[r % V::kTileRows]);
     for (int64_t d = 0; d < head_dim; d += V::kWidth) {
       StoreRow<V>(args.out, args.out_dtype, r * args.out_stride + d, head_dim - d,
                   V::Mul(V::Load(sums + r * out_stride + d), inverse));

@@ -49,6 +49,43 @@ struct Avx512 {
   static Reg SelectLess(Reg a, Reg b, Reg yes, Reg no) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
   }
+  static float SumLanes(Reg a) {
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+  }
+  static float MaxLanes(Reg a) {
+    const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+  }
+  static void Transpose(Reg* a) {
+    // Pairs of rows, pairs of pairs within 128-bit lanes, then the lanes themselves.
+    Reg b[kWidth];
+    for (int i = 0; i < kWidth; i += 2) {
+      b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
+      b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < kWidth; i += 4) {
+      a[i] = _mm512_shuffle_ps(b[i], b[i + 2], 0x44);
+      a[i + 1] = _mm512_shuffle_ps(b[i], b[i + 2], 0xee);
+      a[i + 2] = _mm512_shuffle_ps(b[i + 1], b[i + 3], 0x44);
+      a[i + 3] = _mm512_shuffle_ps(b[i + 1], b[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; ++i) {
+      const Reg low02 = _mm512_shuffle_f32x4(a[i], a[i + 4], 0x88);
+      const Reg low13 = _mm512_shuffle_f32x4(a[i], a[i + 4], 0xdd);
+      const Reg high02 = _mm512_shuffle_f32x4(a[i + 8], a[i + 12], 0x88);
+      const Reg high13 = _mm512_shuffle_f32x4(a[i + 8], a[i + 12], 0xdd);
+      b[i] = _mm512_shuffle_f32x4(low02, high02, 0x88);
+      b[i + 8] = _mm512_shuffle_f32x4(low02, high02, 0xdd);
+      b[i + 4] = _mm512_shuffle_f32x4(low13, high13, 0x88);
+      b[i + 12] = _mm512_shuffle_f32x4(low13, high13, 0xdd);
+    }
+    for (int i = 0; i < kWidth; ++i) a[i] = b[i];
+  }
 
  private:
   static Reg Widen(__m256i a) {

@@ -10,7 +10,9 @@ namespace darkroom::cpu {
 // The contract of a vector type for the kernel templates: `kWidth` floats in a Reg, unaligned loads
 // and stores, partial ones that touch only the first `n` elements (the rest read as zero), and
 // elementwise arithmetic. Max and Min give the second operand where one is NaN. ScaleByPowerOf2
-// gives a * 2^n for integral n where the result is a normal number. `kTileRows` is the height of
+// gives a * 2^n for integral n where the result is a normal number. SumLanes
+// adds halves until one is left, a fixed order. Transpose turns a square of
+// kWidth registers. `kTileRows` is the height of
 // the matrix kernel's register tile, which is two vectors wide.
 //
 // This one is for any x86-64 machine (SSE2): it has no fused multiply-add, so a product is rounded
@@ -66,6 +68,15 @@ struct Generic {
     const Reg mask = _mm_cmplt_ps(a, b);
     return _mm_or_ps(_mm_and_ps(mask, yes), _mm_andnot_ps(mask, no));
   }
+  static float SumLanes(Reg a) {
+    const Reg pairs = Add(a, _mm_movehl_ps(a, a));
+    return _mm_cvtss_f32(_mm_add_ss(pairs, _mm_shuffle_ps(pairs, pairs, 1)));
+  }
+  static float MaxLanes(Reg a) {
+    const Reg pairs = Max(a, _mm_movehl_ps(a, a));
+    return _mm_cvtss_f32(_mm_max_ss(pairs, _mm_shuffle_ps(pairs, pairs, 1)));
+  }
+  static void Transpose(Reg* a) { _MM_TRANSPOSE4_PS(a[0], a[1], a[2], a[3]); }
 
  private:
   static uint16_t NarrowOne(float a) {
