@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "model/limits.h"
 #include "model/model_error.h"
 #include "nlohmann/json.hpp"
 
@@ -17,9 +18,9 @@ constexpr std::string_view kMetadataFields[] = {
 
 // How a wrong value is shown: bounded, as JSON.
 std::string Show(const Json& value) {
-  constexpr size_t kShownMax = 60;
   std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
-  if (text.size() > kShownMax) text = text.substr(0, kShownMax) + "...";
+  if (text.size() > model_limits::kShownBytesMax)
+    text = text.substr(0, model_limits::kShownBytesMax) + "...";
   return text;
 }
 

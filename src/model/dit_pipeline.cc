@@ -15,7 +15,7 @@ namespace darkroom {
 namespace {
 
 constexpr std::string_view kSampler = "ddim";
-constexpr int kPixelChannels = 3;
+constexpr int kPixelChannels = AutoencoderKlConfig::kPixelChannels;
 
 absl::Status OutOfRange(std::string_view reason, const std::string& field,
                         const std::string& problem) {
@@ -239,8 +239,8 @@ std::shared_ptr<const std::vector<float>> DitPipeline::Positions(int latent_size
   std::shared_ptr<const std::vector<float>> positions = cached.lock();
   if (positions == nullptr) {
     const DitConfig& config = parts_.transformer->config();
-    const int patches = latent_size / config.patch;
-    positions = std::make_shared<const std::vector<float>>(DitPositions(config, patches, patches));
+    positions = std::make_shared<const std::vector<float>>(
+        DitAxisPositions(config, latent_size / config.patch));
     cached = positions;
   }
   return positions;
@@ -352,7 +352,9 @@ absl::StatusOr<DitPipeline::Ready> DitPipeline::Prepare(const v1::BatchPlan& pla
   Ready ready{.index = index, .slot = &slot, .job = {}};
   ready.job.identity = slot.identity;
   ready.job.latents = View(slot);
-  ready.job.positions = slot.positions->data();
+  // Pictures are square: rows and columns have the same positions.
+  ready.job.row_positions = slot.positions->data();
+  ready.job.column_positions = slot.positions->data();
   ready.job.conditional = slot.labels.data();
   ready.job.unconditional = guidance > 1 ? null_labels_.data() : nullptr;
   ready.job.guidance = static_cast<float>(guidance);

@@ -7,19 +7,24 @@
 // half copied or made by somebody else, so nothing in it is believed before it is checked.
 namespace darkroom::model_limits {
 
-// Files.
+// Files: bytes of a safetensors header, bytes and levels of a JSON file, shards of a component,
+// bytes of a tensor's name, dimensions of a tensor.
 inline constexpr size_t kSafetensorsHeaderBytesMax = size_t{8} << 20;
 inline constexpr size_t kJsonBytesMax = size_t{32} << 20;
 inline constexpr int kJsonDepthMax = 32;
 inline constexpr int kShardsMax = 1024;
 inline constexpr int kTensorNameBytesMax = 512;
 inline constexpr int kTensorRankMax = 8;
+// How far a README is read in search of its license.
 inline constexpr size_t kFrontMatterBytesMax = 16 << 10;
+// Bytes between two reports of progress.
 inline constexpr size_t kHashChunkBytes = size_t{4} << 20;
 // Problems of one kind (missing, extra, misshaped) that an error lists by name; it counts the rest.
 inline constexpr int kProblemsListedMax = 256;
+// Bytes of a wrong configuration value that an error shows.
+inline constexpr size_t kShownBytesMax = 60;
 
-// Classes of a class-conditional model.
+// Classes of a class-conditional model, bytes of a label, and names suggested for an unknown one.
 inline constexpr int kClassesMax = 100'000;
 inline constexpr size_t kClassNameBytesMax = 1024;
 inline constexpr int kNearestClasses = 3;
@@ -35,25 +40,29 @@ inline constexpr int kSampleSizeMax = 1024;
 inline constexpr int kAutoencoderBlocksMax = 8;
 inline constexpr int kTrainTimestepsMax = 1'000'000;
 
-// Requests.
+// Jobs at once on one worker.
 inline constexpr int kSlotsMax = 4096;
+// What a request may ask for; a model may offer less.
 inline constexpr int kStepsMax = 1000;
 inline constexpr int kImagesMax = 16;
-inline constexpr int kSizePixelsMax = 2048;
-// Pictures may be this many times larger (and smaller) than those the model was trained on.
-inline constexpr int kSizeOverNativeMax = 8;
-inline constexpr int kSizeUnderNativeMax = 4;
 inline constexpr double kGuidanceScaleMin = 1.0;
 inline constexpr double kGuidanceScaleMax = 30.0;
 inline constexpr size_t kPromptBytesMax = 10'240;
+// Width and height.
+inline constexpr int kSizePixelsMax = 2048;
+// Pictures may be this many times larger, or smaller, than those the model was trained on.
+inline constexpr int kSizeOverNativeMax = 8;
+inline constexpr int kSizeUnderNativeMax = 4;
 
-// Memory. Sizes and the largest packed step are offered only as far as they fit.
+// Device memory of a packed step and of a decoding. Sizes and the largest step are offered only as
+// far as they fit.
 inline constexpr size_t kStepWorkspaceBytesMax = size_t{8} << 30;
 inline constexpr size_t kDecodeWorkspaceBytesMax = size_t{4} << 30;
-// A packed step's rows are rounded up to this, so that few capacities occur.
+// A packed step's rows and sequences are rounded up to multiples of these, so that few capacities
+// occur.
 inline constexpr int64_t kCapacityRows = 64;
 inline constexpr int32_t kCapacitySequences = 8;
-// An output larger than this leaves in a memfd.
+// An output or checkpoint larger than this leaves in a memfd.
 inline constexpr size_t kInlineOutputBytesMax = 64 << 10;
 
 }  // namespace darkroom::model_limits

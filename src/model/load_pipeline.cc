@@ -190,7 +190,10 @@ void DescribeNumerics(const LoadOptions& options, Ops& ops, DitPipelineParts& pa
   numerics.set_backend(device.front());
   numerics.set_isa(ops.Isa());
   numerics.set_version(kNumericsVersion);
-  numerics.add_libraries(ops.Libraries());
+  // "onednn 2.6.3, glibc 2.36"
+  for (const absl::string_view library : absl::StrSplit(ops.Libraries(), ", ")) {
+    numerics.add_libraries(std::string(library));
+  }
   numerics.set_tensor_degree(1);
   numerics.set_ring_degree(1);
   numerics.set_expert_degree(1);

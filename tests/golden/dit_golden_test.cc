@@ -155,8 +155,7 @@ TEST_P(DitGoldenTest, TransformerLayerByLayer) {
     const int size = entry.at("latent_size").get<int>();
     transformer.GatherLabel(entry.at("class_label").get<int>(), absl::MakeSpan(conditional));
     transformer.GatherLabel(entry.at("null_class").get<int>(), absl::MakeSpan(unconditional));
-    const std::vector<float> positions =
-        DitPositions(*config, size / config->patch, size / config->patch);
+    const std::vector<float> positions = DitAxisPositions(*config, size / config->patch);
     auto latents = Upload(*ops_, fixture_.Floats(name + ".latents"), *stream_);
     ASSERT_TRUE(latents.ok());
 
@@ -175,7 +174,8 @@ TEST_P(DitGoldenTest, TransformerLayerByLayer) {
                                         .height = size,
                                         .width = size,
                                         .pad = 0},
-                            .positions = positions.data(),
+                            .row_positions = positions.data(),
+                            .column_positions = positions.data(),
                             .conditional = conditional.data(),
                             .unconditional = unconditional.data(),
                             .timestep = static_cast<float>(fixture_.Ints(name + ".timesteps")[0]),

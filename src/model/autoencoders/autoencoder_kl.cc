@@ -11,7 +11,7 @@ namespace darkroom {
 namespace {
 
 constexpr float kNormEpsilon = 1e-6f;
-constexpr int64_t kPixelChannels = 3;
+constexpr int64_t kPixelChannels = AutoencoderKlConfig::kPixelChannels;
 
 }  // namespace
 
@@ -126,56 +126,6 @@ struct AutoencoderKlDecoder::Run {
   PackedBatch batch;
   Stream* stream = nullptr;
 };
-
-absl::StatusOr<AutoencoderKlConfig> ReadAutoencoderKlConfig(ConfigReader& reader) {
-  AutoencoderKlConfig config;
-  config.latent_channels =
-      static_cast<int>(reader.Int("latent_channels", 1, model_limits::kLatentChannelsMax, 4));
-  config.block_channels.clear();
-  for (const int64_t channels : reader.Ints("block_out_channels", 1, model_limits::kChannelsMax,
-                                            model_limits::kAutoencoderBlocksMax)) {
-    config.block_channels.push_back(static_cast<int>(channels));
-  }
-  config.layers_per_block =
-      static_cast<int>(reader.Int("layers_per_block", 1, model_limits::kLayersMax, 1));
-  config.norm_groups =
-      static_cast<int>(reader.Int("norm_num_groups", 1, model_limits::kChannelsMax, 32));
-  config.mid_attention = reader.Bool("mid_block_add_attention", true);
-  config.post_quant_conv = reader.Bool("use_post_quant_conv", true);
-  config.scaling_factor = reader.Number("scaling_factor", 1e-6, 1e6, 0.18215);
-  config.shift_factor = reader.Number("shift_factor", -1e6, 1e6, 0.0);
-  reader.Int("out_channels", kPixelChannels, kPixelChannels, kPixelChannels);
-  reader.Choice("act_fn", {"silu"});
-  reader.OnlyUnset("latents_mean");
-  reader.OnlyUnset("latents_std");
-  // Of the encoder, of training, or of diffusers' tiling.
-  reader.Ignore(
-      {"in_channels", "down_block_types", "use_quant_conv", "force_upcast", "sample_size"});
-
-  const std::vector<std::string> blocks =
-      reader.Strings("up_block_types", model_limits::kAutoencoderBlocksMax);
-  if (blocks.size() != config.block_channels.size()) {
-    reader.Problem("up_block_types", "must have as many entries as block_out_channels");
-  }
-  for (const std::string& block : blocks) {
-    if (block != "UpDecoderBlock2D") {
-      reader.Problem("up_block_types", absl::StrCat("has \"", block,
-                                                    "\", which is not supported; supported: "
-                                                    "\"UpDecoderBlock2D\""));
-      break;
-    }
-  }
-  for (const int channels : config.block_channels) {
-    if (channels % config.norm_groups != 0) {
-      reader.Problem("norm_num_groups",
-                     absl::StrCat("is ", config.norm_groups, ", which does not divide the ",
-                                  channels, " channels of block_out_channels"));
-      break;
-    }
-  }
-  if (absl::Status status = reader.Finish(); !status.ok()) return status;
-  return config;
-}
 
 AutoencoderKlDecoder::AutoencoderKlDecoder(const AutoencoderKlConfig& config, Weights& weights)
     : config_(config), parts_(std::make_unique<Parts>()) {

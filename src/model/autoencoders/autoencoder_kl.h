@@ -8,31 +8,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "darkroom/ops.h"
-#include "model/config_reader.h"
+#include "model/autoencoders/autoencoder_kl_config.h"
 #include "model/weights.h"
 #include "model/workspace.h"
 
 namespace darkroom {
-
-// The fields of an AutoencoderKL's configuration that change what decoding computes.
-struct AutoencoderKlConfig {
-  int latent_channels = 4;
-  // Channels of each level, from pixels to latents.
-  std::vector<int> block_channels = {64};
-  int layers_per_block = 1;
-  int norm_groups = 32;
-  bool mid_attention = true;
-  bool post_quant_conv = true;
-  double scaling_factor = 0.18215;
-  double shift_factor = 0;
-
-  // Pixels per latent, in each direction.
-  int factor() const { return 1 << (block_channels.size() - 1); }
-};
-
-absl::StatusOr<AutoencoderKlConfig> ReadAutoencoderKlConfig(ConfigReader& reader);
 
 // Decoder of the autoencoder of latent diffusion models (Rombach et al.), with the weights' names
 // of diffusers' AutoencoderKL, also the old names of its attention. Float32 throughout: its

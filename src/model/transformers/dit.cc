@@ -101,23 +101,14 @@ absl::StatusOr<DitConfig> ReadDitConfig(ConfigReader& reader) {
   return config;
 }
 
-std::vector<float> DitPositions(const DitConfig& config, int rows, int columns) {
-  const int64_t dim = config.dim();
+std::vector<float> DitAxisPositions(const DitConfig& config, int count) {
+  const int64_t half = config.dim() / 2;
   const int base = config.sample_size / config.patch;
-  // Float32 like diffusers' coordinates.
-  const auto coordinate = [base](int index, int count) {
-    return static_cast<float>(index) /
-           static_cast<float>(static_cast<double>(count) / static_cast<double>(base));
-  };
-  std::vector<float> positions(static_cast<size_t>(rows * columns * dim));
-  float* out = positions.data();
-  for (int row = 0; row < rows; ++row) {
-    for (int column = 0; column < columns; ++column) {
-      // The column comes first: what diffusers calls the height embedding encodes x.
-      SinusoidalPosition(coordinate(column, columns), dim / 2, out);
-      SinusoidalPosition(coordinate(row, rows), dim / 2, out + dim / 2);
-      out += dim;
-    }
+  // Coordinates are float32 in diffusers.
+  const auto stretch = static_cast<float>(static_cast<double>(count) / base);
+  std::vector<float> positions(static_cast<size_t>(count * half));
+  for (int i = 0; i < count; ++i) {
+    SinusoidalPosition(static_cast<float>(i) / stretch, half, positions.data() + i * half);
   }
   return positions;
 }

@@ -40,10 +40,10 @@ struct DitConfig {
 
 absl::StatusOr<DitConfig> ReadDitConfig(ConfigReader& reader);
 
-// The position embedding that diffusers adds to the tokens of a picture of `rows` x `columns`
-// patches, [rows * columns, dim]. Sizes other than the trained one stretch its coordinates over
-// their own.
-std::vector<float> DitPositions(const DitConfig& config, int rows, int columns);
+// The position embedding of `count` patches along one axis, [count, dim / 2]. A token's embedding
+// is that of its column, then that of its row (diffusers' get_2d_sincos_pos_embed). Sizes other
+// than the trained one stretch its coordinates over their own.
+std::vector<float> DitAxisPositions(const DitConfig& config, int count);
 
 // What one packed step's forward pass reads and writes; all pointers are device memory.
 struct DitForward {

@@ -115,6 +115,18 @@ void DitStep::FillTables(absl::Span<const DitStepJob> jobs, const Tables& host) 
   host.sequence_boundaries[sequence] = sequence;
 }
 
+// The position embedding of every token of one sequence, [tokens, dim].
+void DitStep::FillPositions(const DitStepJob& job, float* out) const {
+  const DitConfig& config = transformer_.config();
+  const int64_t half = config.dim() / 2;
+  for (int row = 0; row < job.latents.height / config.patch; ++row) {
+    for (int column = 0; column < job.latents.width / config.patch; ++column) {
+      out = std::copy_n(job.column_positions + column * half, half, out);
+      out = std::copy_n(job.row_positions + row * half, half, out);
+    }
+  }
+}
+
 // Labels and positions of every sequence. They stay the same over the steps of a batch.
 absl::Status DitStep::CopyRows(absl::Span<const DitStepJob> jobs, const Memory& memory,
                                Stream& stream) {
@@ -129,6 +141,7 @@ absl::Status DitStep::CopyRows(absl::Span<const DitStepJob> jobs, const Memory& 
   const int64_t dim = config.dim();
   const int64_t sequences_max = memory.labels.dim(1);
   labels_staging_.resize(static_cast<size_t>(memory.labels.size()));
+  positions_staging_.resize(static_cast<size_t>(memory.positions.size()));
   int64_t sequence = 0;
   int64_t row = 0;
   for (const DitStepJob& job : jobs) {
@@ -139,16 +152,17 @@ absl::Status DitStep::CopyRows(absl::Span<const DitStepJob> jobs, const Memory& 
         std::copy_n(labels + layer * dim, dim,
                     labels_staging_.begin() + (layer * sequences_max + sequence) * dim);
       }
-      absl::Status status =
-          ops_.CopyToDevice(memory.positions.as<float>() + row * dim, job.positions,
-                            Layout::FloatBytes(tokens * dim), stream);
-      if (!status.ok()) return status;
+      FillPositions(job, positions_staging_.data() + row * dim);
       ++sequence;
       row += tokens;
     }
   }
   absl::Status status =
       ops_.CopyToDevice(memory.labels.data, labels_staging_.data(), memory.labels.bytes(), stream);
+  if (status.ok()) {
+    status = ops_.CopyToDevice(memory.positions.data, positions_staging_.data(),
+                               memory.positions.bytes(), stream);
+  }
   if (!status.ok()) return status;
   resident_.swap(key_);
   resident_growths_ = workspace_.growths();

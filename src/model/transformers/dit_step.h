@@ -18,8 +18,10 @@ struct DitStepJob {
   // Never used for two different sets of the host tensors below: unchanged batches are not copied
   // to the device again.
   uint64_t identity = 0;
-  LatentView latents{};                  // device memory; read and written
-  const float* positions = nullptr;      // host, [tokens, dim]
+  LatentView latents{};  // device memory; read and written
+  // Host, DitAxisPositions of as many rows and columns of patches as the latents have.
+  const float* row_positions = nullptr;
+  const float* column_positions = nullptr;
   const float* conditional = nullptr;    // host, [layers, dim]
   const float* unconditional = nullptr;  // host, [layers, dim]; null: no guidance
   float timestep = 0;
@@ -59,6 +61,7 @@ class DitStep {
 
   Memory MakeMemory(char* base, int64_t capacity, int32_t sequences_max) const;
   void FillTables(absl::Span<const DitStepJob> jobs, const Tables& host) const;
+  void FillPositions(const DitStepJob& job, float* out) const;
   absl::Status CopyRows(absl::Span<const DitStepJob> jobs, const Memory& memory, Stream& stream);
 
   DitTransformer& transformer_;
@@ -66,6 +69,7 @@ class DitStep {
   Workspace workspace_;
   std::vector<char> tables_staging_;
   std::vector<float> labels_staging_;
+  std::vector<float> positions_staging_;
   std::vector<uint64_t> key_;
   // The batch whose labels and positions are on the device, and the memory they were copied to.
   std::vector<uint64_t> resident_;

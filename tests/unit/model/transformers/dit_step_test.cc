@@ -44,7 +44,7 @@ class DitStepTest : public ::testing::Test {
       latents.resize(static_cast<size_t>(config.in_channels * size * size));
       FillNoise(identity, absl::MakeSpan(latents));
       start = latents;
-      positions = DitPositions(config, size / config.patch, size / config.patch);
+      positions = DitAxisPositions(config, size / config.patch);
       labels.resize(static_cast<size_t>(config.layers * config.dim()));
       null_labels.resize(labels.size());
       transformer.GatherLabel(class_id, absl::MakeSpan(labels));
@@ -55,7 +55,8 @@ class DitStepTest : public ::testing::Test {
                      .height = size,
                      .width = size,
                      .pad = 0};
-      job.positions = positions.data();
+      job.row_positions = positions.data();
+      job.column_positions = positions.data();
       job.conditional = labels.data();
       job.unconditional = guided ? null_labels.data() : nullptr;
       job.timestep = timestep;
