@@ -160,11 +160,11 @@ absl::Status Worker::OnPlan(v1::BatchPlan plan) {
   for (const v1::PlanJob& job : plan.jobs()) {
     PlanEntry entry;
     if (!status.ok()) {
-      entry.status = status;
+      entry.refusal = ToProto(status);
     } else if (auto lease = leases_.Find(job); lease.ok()) {
       entry.lease = *std::move(lease);
     } else {
-      entry.status = lease.status();
+      entry.refusal = ToProto(lease.status());
     }
     command.entries.push_back(std::move(entry));
   }
