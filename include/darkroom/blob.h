@@ -18,7 +18,8 @@ class BlobStore {
   // Keys are up to 8 parts of [a-z0-9-]{1,63} joined by '/': "tenants/local/generations/ID/0".
   // INVALID_ARGUMENT for any other.
 
-  // Durable on return; replaces what was there. RESOURCE_EXHAUSTED (DISK_FULL) when the disk is full.
+  // Durable on return; replaces what was there. RESOURCE_EXHAUSTED (DISK_FULL) when the disk is
+  // full.
   virtual absl::Status Put(std::string_view key, std::string_view bytes) = 0;
   // NOT_FOUND (BLOB_NOT_FOUND).
   virtual absl::StatusOr<Payload> Get(std::string_view key) = 0;

@@ -24,7 +24,8 @@ using Callback = absl::AnyInvocable<void(T) &&>;
 //
 // An OutputChunk event comes without data, `offset` 0 and `last` true: it stands for all chunks of
 // that output, whose size is in Generation.outputs. The caller reads the bytes with ReadOutput and
-// sends ceil(size / 1 MiB) chunks; chunk k has sequence number `sequence` + k, all of them reserved.
+// sends ceil(size / 1 MiB) chunks; chunk k has sequence number `sequence` + k, all of them
+// reserved.
 class EventStream {
  public:
   virtual ~EventStream() = default;

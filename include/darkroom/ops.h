@@ -12,8 +12,8 @@
 
 namespace darkroom {
 
-// An ordered queue of work on one device. Ops are asynchronous with respect to the caller unless the
-// backend says otherwise (the CPU's run at once).
+// An ordered queue of work on one device. Ops are asynchronous with respect to the caller unless
+// the backend says otherwise (the CPU's run at once).
 class Stream {
  public:
   virtual ~Stream() = default;
@@ -49,24 +49,24 @@ enum class Activation { kNone, kGeluTanh, kGelu, kSilu };
 // Rows are independent: a row's bits never depend on which or how many others are in the batch.
 // Adapters of the batch are applied here.
 struct LinearArgs {
-  Tensor x;                          // [capacity, in_features]
+  Tensor x;  // [capacity, in_features]
   const LinearWeight* weight = nullptr;
   Activation activation = Activation::kNone;
-  Tensor residual;                   // [capacity, out_features] or none; may be `out`
-  Tensor gate;                       // f32 [sequences_max, out_features], or none: gate 1
-  int64_t gate_stride = 0;           // elements between sequences' gates; 0: out_features
-  Tensor out;                        // [capacity, out_features]
+  Tensor residual;          // [capacity, out_features] or none; may be `out`
+  Tensor gate;              // f32 [sequences_max, out_features], or none: gate 1
+  int64_t gate_stride = 0;  // elements between sequences' gates; 0: out_features
+  Tensor out;               // [capacity, out_features]
 };
 
 // out[r] = layer_norm(x[r]) * (1 + scale[seq(r)]) + shift[seq(r)], over the last dimension, without
 // learned affine. Without shift and scale: plain normalization.
 struct LayerNormModulateArgs {
-  Tensor x;                // [capacity, dim]
-  Tensor shift;            // f32 [sequences_max, dim] or none
-  Tensor scale;            // f32 [sequences_max, dim] or none
+  Tensor x;                       // [capacity, dim]
+  Tensor shift;                   // f32 [sequences_max, dim] or none
+  Tensor scale;                   // f32 [sequences_max, dim] or none
   int64_t modulation_stride = 0;  // elements between sequences' rows; 0: dim
   float epsilon = 1e-6f;
-  Tensor out;              // [capacity, dim]
+  Tensor out;  // [capacity, dim]
 };
 
 // Softmax(Q K^T * scale) V within each sequence, all heads, no mask, never storing the scores.
@@ -77,7 +77,7 @@ struct AttentionArgs {
   Tensor v;                // the same
   int64_t row_stride = 0;  // elements between rows of q, k and v; 0: heads * head_dim
   float scale = 1.0f;
-  Tensor out;              // [capacity, heads, head_dim], without gaps
+  Tensor out;  // [capacity, heads, head_dim], without gaps
 };
 
 // One image's latents, or one job's, in a table in device memory.
@@ -94,27 +94,27 @@ struct LatentView {
 struct PatchifyArgs {
   const LatentView* views = nullptr;  // device, [sequences_max]
   int32_t patch = 2;
-  Tensor tokens;                      // [capacity, channels * patch * patch]
+  Tensor tokens;  // [capacity, channels * patch * patch]
 };
 
 // Sinusoidal embedding of timesteps as diffusers' Timesteps makes it.
 struct TimestepEmbeddingArgs {
   const float* timesteps = nullptr;  // device, [sequences_max]
   float downscale_freq_shift = 0.0f;
-  bool flip_sin_to_cos = true;       // cosines first
+  bool flip_sin_to_cos = true;  // cosines first
   float max_period = 10000.0f;
-  Tensor out;                        // f32 [sequences_max, dim]
+  Tensor out;  // f32 [sequences_max, dim]
 };
 
-// One job's sampler update. Every supported sampler's step is linear in the sample, the guided model
-// output m and a kept history value: latents = sample*x + model*m + history*h; with `history_out`,
-// h = history_sample*x + history_model*m is kept for the next step.
+// One job's sampler update. Every supported sampler's step is linear in the sample, the guided
+// model output m and a kept history value: latents = sample*x + model*m + history*h; with
+// `history_out`, h = history_sample*x + history_model*m is kept for the next step.
 struct SamplerUpdate {
-  LatentView latents;       // read and written
-  float* history;           // [channels, height, width] or null
-  int32_t conditional_row;  // first row of the branch in the packed model output
+  LatentView latents;         // read and written
+  float* history;             // [channels, height, width] or null
+  int32_t conditional_row;    // first row of the branch in the packed model output
   int32_t unconditional_row;  // -1: no guidance
-  float guidance;           // m = u + guidance * (c - u)
+  float guidance;             // m = u + guidance * (c - u)
   float sample, model, history_in;
   float history_sample, history_model;  // used when `history` is not null
 };
@@ -128,7 +128,7 @@ struct SamplerStepArgs {
   // the latents' (learned variance) are ignored.
   bool channels_last = true;
   int32_t model_channels = 0;
-  Tensor model_output;                     // [capacity, patch * patch * model_channels]
+  Tensor model_output;  // [capacity, patch * patch * model_channels]
 };
 
 // Autoencoder ops work on one image, channels last: x is [height, width, channels].
@@ -171,8 +171,7 @@ class Ops {
   virtual std::unique_ptr<Stream> CreateStream() = 0;
   virtual absl::Status CopyToDevice(void* device, const void* host, size_t bytes,
                                     Stream& stream) = 0;
-  virtual absl::Status CopyToHost(void* host, const void* device, size_t bytes,
-                                  Stream& stream) = 0;
+  virtual absl::Status CopyToHost(void* host, const void* device, size_t bytes, Stream& stream) = 0;
 
   // `weight` [out, in] and `bias` [out] (or none) in host memory, f32, bf16 or f16, copied. The
   // product is computed in `compute` (f32 or bf16, f32 accumulation).
@@ -184,8 +183,7 @@ class Ops {
                                                                const Tensor& bias, int stride,
                                                                int padding, DType compute) = 0;
 
-  virtual absl::Status Linear(const LinearArgs& args, const PackedBatch& batch,
-                              Stream& stream) = 0;
+  virtual absl::Status Linear(const LinearArgs& args, const PackedBatch& batch, Stream& stream) = 0;
   virtual absl::Status LayerNormModulate(const LayerNormModulateArgs& args,
                                          const PackedBatch& batch, Stream& stream) = 0;
   virtual absl::Status Attention(const AttentionArgs& args, const PackedBatch& batch,
@@ -197,8 +195,7 @@ class Ops {
   virtual absl::Status SamplerStep(const SamplerStepArgs& args, Stream& stream) = 0;
 
   // x[r] = x[r] + y[r mod y.rows] elementwise; used for position embeddings gathered by the caller.
-  virtual absl::Status Add(const Tensor& x, const Tensor& y, const Tensor& out,
-                           Stream& stream) = 0;
+  virtual absl::Status Add(const Tensor& x, const Tensor& y, const Tensor& out, Stream& stream) = 0;
   virtual absl::Status Silu(const Tensor& x, const Tensor& out, Stream& stream) = 0;
 
   virtual absl::Status Conv2d(const Conv2dArgs& args, Stream& stream) = 0;

@@ -18,8 +18,8 @@ struct AdapterRange {
 // read. Rows at and beyond the live count are padding: they may hold anything and must never change
 // a live row's bits.
 struct PackedBatch {
-  int64_t capacity = 0;        // rows of the bucket
-  int32_t sequences_max = 0;   // capacity of the per-sequence tables
+  int64_t capacity = 0;       // rows of the bucket
+  int32_t sequences_max = 0;  // capacity of the per-sequence tables
 
   // Device memory, owned by the caller for as long as the ops run.
   const int32_t* live_rows = nullptr;        // [1]

@@ -19,15 +19,15 @@ namespace darkroom {
 // What came of one job in one quantum.
 struct JobOutcome {
   absl::Status status;
-  double sigma = 0;                         // denoise: the noise level or timestep it ran at
+  double sigma = 0;                          // denoise: the noise level or timestep it ran at
   std::optional<v1::Checkpoint> checkpoint;  // without tensors' locations; bytes follow
   std::vector<Payload> checkpoint_tensors;   // latents, then the sampler's state
-  Payload output;                           // decode: u8 [height, width, 3]
+  Payload output;                            // decode: u8 [height, width, 3]
   std::optional<uint64_t> latents_hash;
 };
 
-// A model family loaded on one rank: slots, and the stages that run on them. The worker owns leases,
-// epochs and plan order; the pipeline owns tensors.
+// A model family loaded on one rank: slots, and the stages that run on them. The worker owns
+// leases, epochs and plan order; the pipeline owns tensors.
 //
 // Thread: the worker's executor only. Slots are 0 to slots-1. A failure of one job is its outcome's
 // status and never harms its batch-mates; the returned status is the device's own failure, after
@@ -49,8 +49,8 @@ class Pipeline {
   // Frees the slot. `zero` wipes its memory: the next tenant is another one.
   virtual void Close(uint32_t slot, bool zero) = 0;
 
-  // One quantum of one stage for the jobs of `plan` whose index is in `live`; outcomes[i] belongs to
-  // plan.jobs(i).
+  // One quantum of one stage for the jobs of `plan` whose index is in `live`; outcomes[i] belongs
+  // to plan.jobs(i).
   virtual absl::Status Encode(const v1::BatchPlan& plan, absl::Span<const int> live,
                               absl::Span<JobOutcome> outcomes) = 0;
   virtual absl::Status Denoise(const v1::BatchPlan& plan, absl::Span<const int> live,
@@ -60,7 +60,7 @@ class Pipeline {
 };
 
 struct LoadOptions {
-  std::string name;             // "models/{model}"
+  std::string name;  // "models/{model}"
   DType precision = DType::kF32;
   int slots = 1;
   int64_t step_tokens_max = 0;  // 0: as many as the slots could need

@@ -46,7 +46,8 @@ class GenerationStore {
     bool inserted = false;
     v1::Generation generation;
   };
-  // ALREADY_EXISTS (REQUEST_ID_REUSED) when `request_id` was used with another hash.
+  // ALREADY_EXISTS (REQUEST_ID_REUSED) when `request_id` was used with another hash, and
+  // (GENERATION_DELETED) when it was used by a generation that has been deleted since.
   virtual absl::StatusOr<Created> Create(const NewGeneration& create) = 0;
 
   // Replaces the generation and appends `events` (with their sequence numbers set, ascending).
@@ -80,8 +81,9 @@ class GenerationStore {
   // Every generation that has not ended, oldest first: the queue to recover at start.
   virtual absl::StatusOr<std::vector<v1::Generation>> Unfinished() = 0;
 
-  // Removes up to `max` generations that ended before `before`, and their request ids; returns their
-  // names, so that the caller deletes the blobs.
+  // Removes up to `max` generations that ended before `before`, and as many expired request ids:
+  // older than 24 h, their generation gone. Returns the generations' names, so that the caller
+  // deletes the blobs.
   virtual absl::StatusOr<std::vector<std::string>> PurgeEnded(absl::Time before, int max) = 0;
 };
 

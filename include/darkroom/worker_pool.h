@@ -13,8 +13,8 @@ using WorkerId = int32_t;
 
 // How to start one worker process.
 struct WorkerSpec {
-  std::string program;             // absolute path
-  std::vector<std::string> args;   // after argv[0]; the socket's is added by the pool
+  std::string program;            // absolute path
+  std::vector<std::string> args;  // after argv[0]; the socket's is added by the pool
   int threads = 1;
 };
 

@@ -39,8 +39,8 @@ class BoundedQueue {
     return true;
   }
 
-  // Moves up to `max` items to the end of `out`, waiting up to `timeout_ns` for the first (negative:
-  // for ever). False when closed and empty.
+  // Moves up to `max` items to the end of `out`, waiting up to `timeout_ns` for the first
+  // (negative: for ever). False when closed and empty.
   bool PopAll(std::vector<T>& out, size_t max, int64_t timeout_ns) {
     MutexLock lock(mutex_);
     if (timeout_ns < 0) {

@@ -7,8 +7,8 @@
 
 namespace darkroom {
 
-// std::mutex with the annotations that clang's -Wthread-safety checks. Not absl::Mutex: the packaged
-// one shows false races under ThreadSanitizer.
+// std::mutex with the annotations that clang's -Wthread-safety checks. Not absl::Mutex: the
+// packaged one shows false races under ThreadSanitizer.
 class ABSL_LOCKABLE Mutex {
  public:
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { mutex_.lock(); }

@@ -5,17 +5,16 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
+#include "base/limits.h"
 
 namespace darkroom {
 namespace {
-
-constexpr size_t kComparedBytesMax = 256;
 
 // Code points of UTF-8 as far as comparing needs: a lead byte with its continuation bytes is one
 // symbol, and broken text gives some symbols rather than an error.
 std::vector<uint32_t> Symbols(std::string_view text) {
   std::vector<uint32_t> symbols;
-  for (const char c : text.substr(0, kComparedBytesMax)) {
+  for (const char c : text.substr(0, kNearestNameBytesMax)) {
     const auto byte = static_cast<unsigned char>(c);
     const bool continuation = (byte & 0xC0) == 0x80;
     if (continuation && !symbols.empty()) {

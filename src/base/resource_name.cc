@@ -5,16 +5,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/error.h"
+#include "base/limits.h"
 
 namespace darkroom {
-namespace {
-
-constexpr size_t kIdLengthMax = 63;
-
-}  // namespace
 
 bool IsValidId(std::string_view id) {
-  if (id.empty() || id.size() > kIdLengthMax) return false;
+  if (id.empty() || id.size() > kIdBytesMax) return false;
   for (const char c : id) {
     if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-')) return false;
   }
@@ -31,12 +27,12 @@ absl::StatusOr<GenerationName> GenerationName::Parse(std::string_view name,
       absl::StrSplit(absl::string_view(name.data(), name.size()), '/');
   if (parts.size() != 4 || parts[0] != "tenants" || parts[2] != "generations" ||
       !IsValidId(parts[1]) || !IsValidId(parts[3])) {
-    return absl::Status(
-        Error(absl::StatusCode::kInvalidArgument, "RESOURCE_NAME_INVALID",
-              absl::StrCat(std::string(field), " is not a generation's name; it must look like "
-                                               "tenants/{tenant}/generations/{generation}, each id "
-                                               "1 to 63 characters of a-z, 0-9 and -"))
-            .Field(field, "tenants/{tenant}/generations/{generation}"));
+    return absl::Status(Error(absl::StatusCode::kInvalidArgument, "RESOURCE_NAME_INVALID",
+                              absl::StrCat(std::string(field),
+                                           " is not a generation's name; it must look like "
+                                           "tenants/{tenant}/generations/{generation}, each id "
+                                           "1 to 63 characters of a-z, 0-9 and -"))
+                            .Field(field, "tenants/{tenant}/generations/{generation}"));
   }
   return GenerationName{parts[1], parts[3]};
 }

@@ -7,8 +7,8 @@
 
 namespace darkroom {
 
-// "tenants/{tenant}/generations/{generation}". Ids are [a-z0-9-], 1 to 63 characters, so that a name
-// can never be a path.
+// "tenants/{tenant}/generations/{generation}". Ids are [a-z0-9-], 1 to 63 characters, so that a
+// name can never be a path.
 struct GenerationName {
   std::string tenant;
   std::string generation;

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <thread>
@@ -176,17 +177,27 @@ BENCHMARK_CAPTURE(BenchLinear, f32_gelu, DType::kF32, Activation::kGeluTanh)
     ->UseRealTime()
     ->Unit(benchmark::kMicrosecond);
 
-void BenchAttention(benchmark::State& state) {
+void BenchAttention(benchmark::State& state, DType dtype) {
   const int length = static_cast<int>(state.range(0));
   const int64_t heads = state.range(1);
   const int64_t head_dim = state.range(2);
   const Batch batch(std::max(1, 256 / length), length);
   const int64_t rows = batch.live_rows;
   std::vector<float> qkv = Values(rows * 3 * heads * head_dim);
+  if (dtype == DType::kBf16) {
+    uint16_t* halves = reinterpret_cast<uint16_t*>(qkv.data());
+    for (size_t i = 0; i < qkv.size(); ++i) {
+      uint32_t bits;
+      std::memcpy(&bits, &qkv[i], sizeof(bits));
+      halves[i] = static_cast<uint16_t>(bits >> 16);
+    }
+  }
   std::vector<float> out(rows * heads * head_dim);
   AttentionArgs args;
   const auto slice = [&](int64_t which) {
-    return Tensor(qkv.data() + which * heads * head_dim, DType::kF32, {rows, heads, head_dim});
+    return Tensor(reinterpret_cast<char*>(qkv.data()) +
+                      which * heads * head_dim * static_cast<int64_t>(ByteSize(dtype)),
+                  dtype, {rows, heads, head_dim});
   };
   args.q = slice(0);
   args.k = slice(1);
@@ -195,22 +206,21 @@ void BenchAttention(benchmark::State& state) {
   args.scale = 0.125f;
   args.out = Tensor(out.data(), DType::kF32, {rows, heads, head_dim});
   const auto stream = CpuOps().CreateStream();
-  Run(state, DType::kF32,
+  Run(state, dtype,
       4.0 * static_cast<double>(rows) * length * static_cast<double>(heads * head_dim),
       [&] { return CpuOps().Attention(args, batch.packed, *stream); });
 }
-BENCHMARK(BenchAttention)
-    ->ArgNames({"length", "heads", "head_dim"})
-    ->Apply([](benchmark::internal::Benchmark* bench) {
-      for (const int64_t length : {64, 256, 1024}) {
-        for (const int64_t head_dim : {32, 64, 128}) bench->Args({length, 8, head_dim});
-      }
-      bench->Args({4096, 2, 32})->Args({4096, 2, 64})->Args({4096, 2, 128});
-      bench->Args({256, 16, 72})->Args({1024, 1, 512});
-    })
-    ->MinTime(0.1)
-    ->UseRealTime()
-    ->Unit(benchmark::kMicrosecond);
+void AttentionShapes(benchmark::internal::Benchmark* bench) {
+  bench->ArgNames({"length", "heads", "head_dim"});
+  for (const int64_t length : {64, 256, 1024}) {
+    for (const int64_t head_dim : {32, 64, 128}) bench->Args({length, 8, head_dim});
+  }
+  bench->Args({4096, 2, 32})->Args({4096, 2, 64})->Args({4096, 2, 128});
+  bench->Args({256, 16, 72})->Args({1024, 1, 512});
+  bench->MinTime(0.1)->UseRealTime()->Unit(benchmark::kMicrosecond);
+}
+BENCHMARK_CAPTURE(BenchAttention, f32, DType::kF32)->Apply(AttentionShapes);
+BENCHMARK_CAPTURE(BenchAttention, bf16, DType::kBf16)->Apply(AttentionShapes);
 
 void BenchConv(benchmark::State& state, DType compute) {
   const int64_t size = state.range(0);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -30,10 +31,16 @@ class ReferenceOps : public Ops {
 
   absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(size_t bytes) override {
     ++allocations_;
+    largest_allocation_bytes_ = std::max(largest_allocation_bytes_, bytes);
+    if (std::exchange(fail_next_allocation_, false)) {
+      return absl::ResourceExhaustedError("Allocate: as the test asked");
+    }
     return std::unique_ptr<DeviceBuffer>(std::make_unique<Buffer>(bytes, poison_ ? 0xFF : 0));
   }
   // How often Allocate was called.
   int allocations() const { return allocations_; }
+  size_t largest_allocation_bytes() const { return largest_allocation_bytes_; }
+  void FailNextAllocation() { fail_next_allocation_ = true; }
 
   std::unique_ptr<Stream> CreateStream() override { return std::make_unique<NoStream>(); }
   absl::Status CopyToDevice(void* device, const void* host, size_t bytes, Stream&) override {
@@ -397,6 +404,8 @@ class ReferenceOps : public Ops {
 
   bool poison_;
   int allocations_ = 0;
+  size_t largest_allocation_bytes_ = 0;
+  bool fail_next_allocation_ = false;
 };
 
 }  // namespace darkroom::testing

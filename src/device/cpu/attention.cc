@@ -31,6 +31,12 @@ class AttentionRun {
         row_stride_(args.row_stride != 0 ? args.row_stride : heads_ * head_dim_),
         key_floats_(PackedKeyFloats(head_dim_)),
         value_floats_(PackedValueFloats(head_dim_)) {
+    // Decided by dtypes and machine alone, so that a job never changes its arithmetic.
+    if (context.kernels.attention_block_bf16 != nullptr && args.q.dtype == DType::kBf16 &&
+        args.k.dtype == DType::kBf16 && args.v.dtype == DType::kBf16) {
+      pack_keys_ = context.kernels.pack_keys_bf16;
+      attention_block_ = context.kernels.attention_block_bf16;
+    }
     for (int32_t s = 0; s < sequences; ++s) {
       if (Length(s) <= kKeyBlock) {
         short_count_ += Length(s) > 0;
@@ -121,7 +127,7 @@ class AttentionRun {
     pack.head_dim = head_dim_;
     pack.packed_k = packed_k;
     pack.packed_v = packed_v;
-    context_.kernels.pack_keys(pack);
+    pack_keys_(pack);
   }
 
   void Attend(const Block& block, int64_t head, const float* packed_k, const float* packed_v,
@@ -146,7 +152,7 @@ class AttentionRun {
     attend.out = args_.out.as<char>() + (row * attend.out_stride + head * head_dim_) *
                                             static_cast<int64_t>(ByteSize(args_.out.dtype));
     attend.scratch = scratch;
-    context_.kernels.attention_block(attend);
+    attention_block_(attend);
   }
 
   void AttendLong(const Block& block, int64_t head, int thread) const {
@@ -174,6 +180,8 @@ class AttentionRun {
   const int64_t row_stride_;
   const int64_t key_floats_;
   const int64_t value_floats_;
+  void (*pack_keys_)(const PackKeysArgs&) = context_.kernels.pack_keys;
+  void (*attention_block_)(const AttentionBlockArgs&) = context_.kernels.attention_block;
   int64_t short_count_ = 0;
   int64_t key_block_count_ = 0;
   int64_t query_block_count_ = 0;

@@ -17,7 +17,7 @@ inline constexpr int kPanelWidthMax = 32;
 constexpr int64_t PaddedHeadDim(int64_t head_dim) { return RoundUp(head_dim, kPanelWidthMax); }
 
 // K of one key block and head: panels of keys, [key panel][head_dim][panel width].
-constexpr int64_t PackedKeyFloats(int64_t head_dim) { return kKeyBlock * head_dim; }
+constexpr int64_t PackedKeyFloats(int64_t head_dim) { return kKeyBlock * PaddedHeadDim(head_dim); }
 // V of one key block and head: panels of features, [feature panel][key][panel width].
 constexpr int64_t PackedValueFloats(int64_t head_dim) {
   return kKeyBlock * PaddedHeadDim(head_dim);

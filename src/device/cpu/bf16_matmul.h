@@ -41,7 +41,7 @@ class Bf16Matmul {
   // `weight`: bf16 [columns, depth]. `packed`: packed_bytes(), 64-byte aligned. Throws dnnl::error.
   void Pack(const uint16_t* weight, void* packed) const;
 
-  // a: bf16 [kBf16TileRows, depth]; c: f32, rows kColumnBlock apart. False when oneDNN failed.
+  // a: bf16 [kBf16TileRows, depth]; c: f32 [kBf16TileRows, columns]. False when oneDNN failed.
   // REQUIRES: `thread` < threads, no other call with the same `thread` at the same time.
   bool Run(int thread, const uint16_t* a, const void* packed, float* c, void* scratch);
 

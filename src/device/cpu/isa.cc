@@ -7,7 +7,7 @@ namespace darkroom::cpu {
 CpuIsa DetectIsa() {
   switch (dnnl::get_effective_cpu_isa()) {
     case dnnl::cpu_isa::avx512_core_amx:
-      return {SimdLevel::kAvx512, true, "avx512_core_amx"};
+      return {SimdLevel::kAmx, true, "avx512_core_amx"};
     case dnnl::cpu_isa::avx512_core_bf16:
       return {SimdLevel::kAvx512, true, "avx512_core_bf16"};
     case dnnl::cpu_isa::avx512_core_vnni:

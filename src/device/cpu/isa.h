@@ -6,7 +6,7 @@ namespace darkroom::cpu {
 
 // Which of our own kernels run. Each level has its own vector width, hence its own order of
 // summation, hence its own bits.
-enum class SimdLevel { kGeneric, kAvx2, kAvx512 };
+enum class SimdLevel { kGeneric, kAvx2, kAvx512, kAmx };
 
 struct CpuIsa {
   SimdLevel simd = SimdLevel::kGeneric;

@@ -26,6 +26,8 @@ constexpr Kernels MakeKernels() {
       .channel_stats = ChannelStats<V>,
       .pack_keys = PackKeys<V>,
       .attention_block = AttentionBlock<V>,
+      .pack_keys_bf16 = nullptr,
+      .attention_block_bf16 = nullptr,
   };
 }
 

@@ -123,11 +123,17 @@ struct Kernels {
   void (*channel_stats)(const ChannelStatsArgs& args);
   void (*pack_keys)(const PackKeysArgs& args);
   void (*attention_block)(const AttentionBlockArgs& args);
+  // The same with products of bf16, for q, k and v of bf16; null where the machine has no
+  // instructions that gain by it.
+  void (*pack_keys_bf16)(const PackKeysArgs& args);
+  void (*attention_block_bf16)(const AttentionBlockArgs& args);
 };
 
 const Kernels& GenericKernels();
 const Kernels& Avx2Kernels();
 const Kernels& Avx512Kernels();
+// Avx512Kernels with attention on AMX.
+Kernels AmxKernels();
 const Kernels& KernelsFor(SimdLevel level);
 
 }  // namespace darkroom::cpu

@@ -41,34 +41,32 @@ void PatchifyToken(const LatentView& view, int32_t patch, int64_t token, float* 
 void StepChannel(const SamplerStepArgs& args, const SamplerUpdate& update, int64_t channel) {
   const LatentView& latents = update.latents;
   const int64_t patch = args.patch;
-  const int64_t features = args.model_output.dims[1];
   const int64_t across = latents.width / patch;
-  const int64_t pixel_stride = args.channels_last ? args.model_channels : 1;
-  const int64_t first_feature = args.channels_last ? channel : channel * patch * patch;
+  const int64_t tokens = latents.height / patch * across;
+  const int64_t features = args.model_output.dims[1];
   const auto model_at = [&](int64_t row, int64_t feature) {
     return ElementAt(args.model_output.data, args.model_output.dtype, row * features + feature);
   };
-  float* sample = latents.data + channel * latents.height * latents.width;
-  float* history = update.history == nullptr
-                       ? nullptr
-                       : update.history + channel * latents.height * latents.width;
-  for (int64_t y = 0; y < latents.height; ++y) {
-    for (int64_t x = 0; x < latents.width; ++x) {
-      const int64_t token = y / patch * across + x / patch;
-      const int64_t feature = first_feature + (y % patch * patch + x % patch) * pixel_stride;
+  const int64_t plane = channel * latents.height * latents.width;
+  for (int64_t token = 0; token < tokens; ++token) {
+    const int64_t corner = plane + token / across * patch * latents.width + token % across * patch;
+    for (int64_t pixel = 0; pixel < patch * patch; ++pixel) {
+      const int64_t feature = args.channels_last ? pixel * args.model_channels + channel
+                                                 : channel * patch * patch + pixel;
       float model = model_at(update.conditional_row + token, feature);
       if (update.unconditional_row >= 0) {
         const float unconditional = model_at(update.unconditional_row + token, feature);
         model = unconditional + update.guidance * (model - unconditional);
       }
-      const int64_t at = y * latents.width + x;
-      const float before = sample[at];
+      const int64_t at = corner + pixel / patch * latents.width + pixel % patch;
+      const float before = latents.data[at];
       float after = before * update.sample + model * update.model;
-      if (history != nullptr) {
-        after += history[at] * update.history_in;
-        history[at] = update.history_sample * before + update.history_model * model;
+      if (update.history != nullptr) {
+        float& history = update.history[at];
+        after += history * update.history_in;
+        history = update.history_sample * before + update.history_model * model;
       }
-      sample[at] = after;
+      latents.data[at] = after;
     }
   }
 }

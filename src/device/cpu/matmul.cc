@@ -26,33 +26,43 @@ EpilogueKernel EpilogueFor(const Kernels& kernels, Activation activation) {
 }
 
 // One thread's scratch: the rows of A, the sums, and what oneDNN asks for.
-struct Scratch {
-  static size_t RowBytes(const PackedMatrix& weight) {
-    const size_t bytes = weight.compute() == DType::kF32
-                             ? RowBlockFloats(weight.depth()) * sizeof(float)
-                             : kRowBlock * weight.depth() * sizeof(uint16_t);
-    return RoundUp(bytes, 64);
-  }
-  static constexpr size_t kSumBytes = size_t{kRowBlock} * kColumnBlock * sizeof(float);
-
+class Scratch {
+ public:
   static size_t Bytes(const PackedMatrix& weight) {
     size_t library_bytes = 0;
     if (weight.compute() == DType::kBf16) {
-      const int64_t blocks = DivideUp(weight.columns(), weight.bf16_block_columns());
+      const int64_t blocks = DivideUp(weight.columns(), weight.block_columns());
       library_bytes = std::max(weight.bf16_matmul(0).scratch_bytes(),
                                weight.bf16_matmul(blocks - 1).scratch_bytes());
     }
-    return RowBytes(weight) + kSumBytes + library_bytes;
+    return RowBytes(weight) + SumBytes(weight) + library_bytes;
   }
 
   Scratch(const PackedMatrix& weight, char* memory)
-      : rows(memory),
-        sums(reinterpret_cast<float*>(memory + RowBytes(weight))),
-        library(memory + RowBytes(weight) + kSumBytes) {}
+      : rows_(memory),
+        sums_(reinterpret_cast<float*>(memory + RowBytes(weight))),
+        library_(memory + RowBytes(weight) + SumBytes(weight)) {}
 
-  char* rows;
-  float* sums;
-  char* library;
+  float* f32_rows() const { return reinterpret_cast<float*>(rows_); }
+  uint16_t* bf16_rows() const { return reinterpret_cast<uint16_t*>(rows_); }
+  float* sums() const { return sums_; }
+  char* library() const { return library_; }
+
+ private:
+  static size_t RowBytes(const PackedMatrix& weight) {
+    const size_t bytes = weight.compute() == DType::kF32
+                             ? RowBlockFloats(weight.depth()) * sizeof(float)
+                             : weight.row_block() * weight.depth() * sizeof(uint16_t);
+    return RoundUp(bytes, 64);
+  }
+  // The epilogue reads whole vectors: up to one beyond the last sum.
+  static size_t SumBytes(const PackedMatrix& weight) {
+    return weight.row_block() * kColumnBlock * sizeof(float) + 64;
+  }
+
+  char* rows_;
+  float* sums_;
+  char* library_;
 };
 
 class MatmulRun {
@@ -63,19 +73,19 @@ class MatmulRun {
         weight_(args.weight),
         f32_(weight_.compute() == DType::kF32),
         epilogue_(EpilogueFor(context.kernels, args.activation)),
-        block_columns_(f32_ ? kColumnBlock : weight_.bf16_block_columns()),
-        column_blocks_(DivideUp(weight_.columns(), block_columns_)) {}
+        column_blocks_(DivideUp(weight_.columns(), weight_.block_columns())) {}
 
   bool Run() {
     // Enough tasks to keep the threads level, and no more: each reads its rows of A anew. How
     // columns are shared out does not touch the order of any sum.
-    const int64_t row_blocks = DivideUp(args_.rows, kRowBlock);
+    const int64_t row_block = weight_.row_block();
+    const int64_t row_blocks = DivideUp(args_.rows, row_block);
     const int64_t wanted = DivideUp(3 * context_.pool.threads(), row_blocks);
     const int64_t ranges = std::clamp<int64_t>(wanted, 1, column_blocks_);
     context_.pool.ParallelFor(row_blocks * ranges, [&](int64_t task, int thread) {
-      const int64_t row = task / ranges * kRowBlock;
+      const int64_t row = task / ranges * row_block;
       const int64_t range = task % ranges;
-      RunTask(row, static_cast<int>(std::min<int64_t>(kRowBlock, args_.rows - row)),
+      RunTask(row, static_cast<int>(std::min(row_block, args_.rows - row)),
               range * column_blocks_ / ranges, (range + 1) * column_blocks_ / ranges, thread);
     });
     return !failed_.load(std::memory_order_relaxed);
@@ -86,30 +96,29 @@ class MatmulRun {
     const Scratch scratch(weight_, context_.workspace.thread<char>(thread));
     ReadRows(row, rows, scratch);
     for (int64_t block = block_begin; block < block_end; ++block) {
-      const int64_t column = block * block_columns_;
-      const int64_t columns = std::min(block_columns_, weight_.columns() - column);
+      const int64_t column = block * weight_.block_columns();
+      const int64_t columns = std::min(weight_.block_columns(), weight_.columns() - column);
       if (f32_) {
-        const int width = context_.kernels.panel_width;
-        context_.kernels.gemm_tile(reinterpret_cast<const float*>(scratch.rows), rows,
-                                   weight_.depth(), weight_.panels(column),
-                                   DivideUp(columns, width), scratch.sums, kColumnBlock);
-      } else if (!MultiplyBf16(rows, block, scratch, thread)) {
+        const int64_t panels = DivideUp(columns, context_.kernels.panel_width);
+        context_.kernels.gemm_tile(scratch.f32_rows(), rows, weight_.depth(),
+                                   weight_.panels(column), panels, scratch.sums(), kColumnBlock);
+      } else if (!MultiplyBf16(rows, block, columns, scratch, thread)) {
         failed_.store(true, std::memory_order_relaxed);
         return;
       }
-      Finish(row, rows, column, columns, scratch.sums);
+      Finish(row, rows, column, columns, scratch.sums(), f32_ ? kColumnBlock : columns);
     }
   }
 
   void ReadRows(int64_t row, int rows, const Scratch& scratch) {
     if (f32_) {
       for (int r = 0; r < rows; ++r) {
-        RowWriter writer(context_.kernels, reinterpret_cast<float*>(scratch.rows), r);
+        RowWriter writer(context_.kernels, scratch.f32_rows(), r);
         args_.read_row(row + r, writer);
       }
       return;
     }
-    uint16_t* to = reinterpret_cast<uint16_t*>(scratch.rows);
+    uint16_t* to = scratch.bf16_rows();
     for (int r = 0; r < rows; ++r) {
       RowWriter writer(context_.kernels, to + r * weight_.depth());
       args_.read_row(row + r, writer);
@@ -120,24 +129,24 @@ class MatmulRun {
                 (whole - rows) * weight_.depth() * sizeof(uint16_t));
   }
 
-  bool MultiplyBf16(int rows, int64_t block, const Scratch& scratch, int thread) {
+  bool MultiplyBf16(int rows, int64_t block, int64_t columns, const Scratch& scratch, int thread) {
     const SequentialOpenMp sequential;
-    const uint16_t* from = reinterpret_cast<const uint16_t*>(scratch.rows);
     for (int64_t r = 0; r < rows; r += kBf16TileRows) {
-      if (!weight_.bf16_matmul(block).Run(thread, from + r * weight_.depth(),
-                                          weight_.bf16_block(block),
-                                          scratch.sums + r * kColumnBlock, scratch.library)) {
+      if (!weight_.bf16_matmul(block).Run(thread, scratch.bf16_rows() + r * weight_.depth(),
+                                          weight_.bf16_block(block), scratch.sums() + r * columns,
+                                          scratch.library())) {
         return false;
       }
     }
     return true;
   }
 
-  void Finish(int64_t row, int rows, int64_t column, int64_t columns, const float* sums) {
+  void Finish(int64_t row, int rows, int64_t column, int64_t columns, const float* sums,
+              int64_t sums_stride) {
     for (int r = 0; r < rows; ++r) {
       const int64_t at = (row + r) * weight_.columns() + column;
       EpilogueRow finish{};
-      finish.sums = sums + r * kColumnBlock;
+      finish.sums = sums + r * sums_stride;
       finish.bias = weight_.bias() + column;
       if (args_.gate != nullptr) {
         finish.gate = args_.gate + args_.row_to_sequence[row + r] * args_.gate_stride + column;
@@ -160,7 +169,6 @@ class MatmulRun {
   const PackedMatrix& weight_;
   const bool f32_;
   const EpilogueKernel epilogue_;
-  const int64_t block_columns_;
   const int64_t column_blocks_;
   std::atomic<bool> failed_{false};
 };

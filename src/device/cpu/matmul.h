@@ -8,6 +8,7 @@
 #include "darkroom/ops.h"
 #include "darkroom/tensor.h"
 #include "device/cpu/context.h"
+#include "device/cpu/gemm_layout.h"
 
 namespace darkroom::cpu {
 
@@ -35,15 +36,19 @@ class PackedMatrix {
   DType compute() const { return compute_; }
   const float* bias() const { return static_cast<const float*>(bias_.data()); }
 
+  // Rows of A that one task takes, and columns that it finishes at once. They depend on the shape
+  // alone.
+  int64_t row_block() const { return row_block_; }
+  int64_t block_columns() const { return block_columns_; }
+
   // f32: the panels that begin at `column`, a multiple of kColumnBlock.
   const float* panels(int64_t column) const {
     return static_cast<const float*>(values_.data()) + column * depth_;
   }
 
-  // bf16: columns per block, and a block's primitive and values.
-  int64_t bf16_block_columns() const { return bf16_block_columns_; }
+  // bf16: a column block's primitive and values.
   Bf16Matmul& bf16_matmul(int64_t block) const {
-    return (block + 1) * bf16_block_columns_ <= columns_ ? *bf16_full_ : *bf16_last_;
+    return (block + 1) * block_columns_ <= columns_ ? *bf16_full_ : *bf16_last_;
   }
   const void* bf16_block(int64_t block) const {
     return static_cast<const char*>(values_.data()) + block * bf16_block_bytes_;
@@ -58,9 +63,10 @@ class PackedMatrix {
   int64_t columns_ = 0;
   int64_t depth_ = 0;
   DType compute_ = DType::kF32;
+  int64_t row_block_ = kRowBlock;
+  int64_t block_columns_ = kColumnBlock;
   AlignedBuffer values_;
   AlignedBuffer bias_;
-  int64_t bf16_block_columns_ = 0;
   int64_t bf16_block_bytes_ = 0;
   Bf16Matmul* bf16_full_ = nullptr;  // owned by the context
   Bf16Matmul* bf16_last_ = nullptr;

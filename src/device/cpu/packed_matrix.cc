@@ -9,12 +9,19 @@
 namespace darkroom::cpu {
 namespace {
 
-// As wide as lets a block stay in half of a 1 MiB second-level cache while the row tiles of one row
-// block go over it. Depends on the weight's shape alone.
+// AMX multiplies a weight faster than memory delivers it, so a weight that is read once should
+// serve many rows: as many as leave them room in the second-level cache (2 MiB wherever there is
+// AMX) beside a column block of the weight, which all row tiles of the block go over.
+int64_t Bf16RowBlock(int64_t depth) {
+  constexpr int64_t kBytes = 768 * 1024;
+  const int64_t fitting = kBytes / (depth * 2) / kBf16TileRows * kBf16TileRows;
+  return std::clamp<int64_t>(fitting, 3 * kBf16TileRows, 10 * kBf16TileRows);
+}
+
 int64_t Bf16BlockColumns(int64_t depth) {
-  constexpr int64_t kBlockBytes = 512 * 1024;
+  constexpr int64_t kBytes = 512 * 1024;
   constexpr int64_t kStep = 64;
-  const int64_t fitting = kBlockBytes / (depth * 2) / kStep * kStep;
+  const int64_t fitting = kBytes / (depth * 2) / kStep * kStep;
   return std::clamp<int64_t>(fitting, kStep, kColumnBlock);
 }
 
@@ -65,10 +72,11 @@ absl::Status PackedMatrix::PackF32(Context& context,
 
 absl::Status PackedMatrix::PackBf16(Context& context,
                                     absl::FunctionRef<void(int64_t column, float* values)> read) {
-  bf16_block_columns_ = std::min(Bf16BlockColumns(depth_), columns_);
-  const int64_t blocks = DivideUp(columns_, bf16_block_columns_);
-  const int64_t last_columns = columns_ - (blocks - 1) * bf16_block_columns_;
-  auto full = context.bf16_matmuls.Get(depth_, bf16_block_columns_);
+  row_block_ = Bf16RowBlock(depth_);
+  block_columns_ = std::min(Bf16BlockColumns(depth_), columns_);
+  const int64_t blocks = DivideUp(columns_, block_columns_);
+  const int64_t last_columns = columns_ - (blocks - 1) * block_columns_;
+  auto full = context.bf16_matmuls.Get(depth_, block_columns_);
   if (!full.ok()) return full.status();
   auto last = context.bf16_matmuls.Get(depth_, last_columns);
   if (!last.ok()) return last.status();
@@ -78,7 +86,7 @@ absl::Status PackedMatrix::PackBf16(Context& context,
   auto values = AlignedBuffer::Make(blocks * bf16_block_bytes_);
   if (!values.ok()) return values.status();
   values_ = *std::move(values);
-  const size_t plain_bytes = bf16_block_columns_ * depth_ * sizeof(uint16_t);
+  const size_t plain_bytes = block_columns_ * depth_ * sizeof(uint16_t);
   if (absl::Status status = context.workspace.Reserve(plain_bytes + depth_ * sizeof(float));
       !status.ok()) {
     return status;
@@ -88,8 +96,8 @@ absl::Status PackedMatrix::PackBf16(Context& context,
   float* column_values = reinterpret_cast<float*>(context.workspace.thread<char>(0) +
                                                   RoundUp(plain_bytes, sizeof(float)));
   for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t begin = block * bf16_block_columns_;
-    const int64_t count = std::min(bf16_block_columns_, columns_ - begin);
+    const int64_t begin = block * block_columns_;
+    const int64_t count = std::min(block_columns_, columns_ - begin);
     for (int64_t c = 0; c < count; ++c) {
       read(begin + c, column_values);
       context.kernels.convert_row(column_values, DType::kF32, plain + c * depth_, DType::kBf16,

@@ -31,27 +31,35 @@ inline void StoreRow(void* row, DType dtype, int64_t i, int64_t n, typename V::R
   }
 }
 
-template <class V>
-void ConvertRow(const void* from, DType from_dtype, void* to, DType to_dtype, int64_t n) {
-  for (int64_t i = 0; i < n; i += V::kWidth) {
-    StoreRow<V>(to, to_dtype, i, n - i, LoadRow<V>(from, from_dtype, i, n - i));
-  }
+// Calls f(i, n) for every vector of a row of `count`: n is the vector's width, a constant, but for
+// a last partial one.
+template <class V, class F>
+inline void ForEachVector(int64_t count, F f) {
+  int64_t i = 0;
+  for (; i + V::kWidth <= count; i += V::kWidth) f(i, int64_t{V::kWidth});
+  if (i < count) f(i, count - i);
 }
 
 template <class V>
-void SiluRow(const void* from, DType from_dtype, void* to, DType to_dtype, int64_t n) {
-  for (int64_t i = 0; i < n; i += V::kWidth) {
-    StoreRow<V>(to, to_dtype, i, n - i, Silu<V>(LoadRow<V>(from, from_dtype, i, n - i)));
-  }
+void ConvertRow(const void* from, DType from_dtype, void* to, DType to_dtype, int64_t count) {
+  ForEachVector<V>(count, [&](int64_t i, int64_t n) {
+    StoreRow<V>(to, to_dtype, i, n, LoadRow<V>(from, from_dtype, i, n));
+  });
+}
+
+template <class V>
+void SiluRow(const void* from, DType from_dtype, void* to, DType to_dtype, int64_t count) {
+  ForEachVector<V>(count, [&](int64_t i, int64_t n) {
+    StoreRow<V>(to, to_dtype, i, n, Silu<V>(LoadRow<V>(from, from_dtype, i, n)));
+  });
 }
 
 template <class V>
 void AddRow(const AddRowArgs& row) {
-  for (int64_t i = 0; i < row.n; i += V::kWidth) {
-    const int64_t n = row.n - i;
+  ForEachVector<V>(row.n, [&](int64_t i, int64_t n) {
     StoreRow<V>(row.out, row.out_dtype, i, n,
                 V::Add(LoadRow<V>(row.x, row.x_dtype, i, n), LoadRow<V>(row.y, row.y_dtype, i, n)));
-  }
+  });
 }
 
 // What Epilogue applies to a sum.
@@ -82,9 +90,8 @@ struct SiluActivation {
 
 template <class V, class A>
 void Epilogue(const EpilogueRow& row) {
-  for (int64_t i = 0; i < row.n; i += V::kWidth) {
-    const int64_t n = row.n - i;
-    // Sums and bias are padded to whole vectors.
+  ForEachVector<V>(row.n, [&](int64_t i, int64_t n) {
+    // Sums and bias can be read a whole vector beyond the row's end.
     auto y = A::template Apply<V>(V::Add(V::Load(row.sums + i), V::Load(row.bias + i)));
     if (row.residual != nullptr) {
       const auto residual = LoadRow<V>(row.residual, row.residual_dtype, i, n);
@@ -94,7 +101,7 @@ void Epilogue(const EpilogueRow& row) {
       y = V::Mul(LoadRow<V>(row.gate, DType::kF32, i, n), y);
     }
     StoreRow<V>(row.out, row.out_dtype, i, n, y);
-  }
+  });
 }
 
 // Two passes, as E[x^2] - E[x]^2 loses what a large mean leaves. Lanes sum strided elements, then
@@ -103,13 +110,12 @@ template <class V>
 void LayerNormRow(const NormRow& row) {
   const float inverse_n = 1.0f / static_cast<float>(row.n);
   auto sum = V::Zero();
-  for (int64_t i = 0; i < row.n; i += V::kWidth) {
-    sum = V::Add(sum, LoadRow<V>(row.x, row.x_dtype, i, row.n - i));
-  }
+  ForEachVector<V>(row.n, [&](int64_t i, int64_t n) {
+    sum = V::Add(sum, LoadRow<V>(row.x, row.x_dtype, i, n));
+  });
   const auto mean = V::Broadcast(V::SumLanes(sum) * inverse_n);
   auto squares = V::Zero();
-  for (int64_t i = 0; i < row.n; i += V::kWidth) {
-    const int64_t n = row.n - i;
+  ForEachVector<V>(row.n, [&](int64_t i, int64_t n) {
     auto d = V::Sub(LoadRow<V>(row.x, row.x_dtype, i, n), mean);
     if (n < V::kWidth) {
       // Lanes beyond the end hold -mean.
@@ -118,49 +124,70 @@ void LayerNormRow(const NormRow& row) {
       d = V::LoadPartial(lane, n);
     }
     squares = V::Fma(d, d, squares);
-  }
+  });
   const float variance = V::SumLanes(squares) * inverse_n;
   const auto scale_all = V::Broadcast(1.0f / __builtin_sqrtf(variance + row.epsilon));
-  for (int64_t i = 0; i < row.n; i += V::kWidth) {
-    const int64_t n = row.n - i;
+  ForEachVector<V>(row.n, [&](int64_t i, int64_t n) {
     auto y = V::Mul(V::Sub(LoadRow<V>(row.x, row.x_dtype, i, n), mean), scale_all);
-    if (row.scale != nullptr) {
-      y = V::Fma(y, LoadRow<V>(row.scale, DType::kF32, i, n), y);
-    }
+    if (row.scale != nullptr) y = V::Fma(y, LoadRow<V>(row.scale, DType::kF32, i, n), y);
     if (row.shift != nullptr) y = V::Add(y, LoadRow<V>(row.shift, DType::kF32, i, n));
     StoreRow<V>(row.out, row.out_dtype, i, n, y);
+  });
+}
+
+// The channels of up to kVectors vectors, row after row, so that memory is read in runs.
+template <class V, int kVectors>
+inline void ChannelStatsStrip(const ChannelStatsArgs& args, int64_t channel) {
+  const auto load = [&](int64_t r, int v) {
+    const int64_t c = channel + v * V::kWidth;
+    return LoadRow<V>(args.x, args.x_dtype, r * args.channels + c, args.channels - c);
+  };
+  const auto inverse_rows = V::Broadcast(1.0f / static_cast<float>(args.rows));
+  typename V::Reg mean[kVectors];
+  typename V::Reg squares[kVectors];
+  for (int v = 0; v < kVectors; ++v) mean[v] = squares[v] = V::Zero();
+  for (int64_t r = 0; r < args.rows; ++r) {
+    for (int v = 0; v < kVectors; ++v) mean[v] = V::Add(mean[v], load(r, v));
+  }
+  for (int v = 0; v < kVectors; ++v) mean[v] = V::Mul(mean[v], inverse_rows);
+  for (int64_t r = 0; r < args.rows; ++r) {
+    for (int v = 0; v < kVectors; ++v) {
+      const auto d = V::Sub(load(r, v), mean[v]);
+      squares[v] = V::Fma(d, d, squares[v]);
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) {
+    const int64_t c = channel + v * V::kWidth;
+    StoreRow<V>(args.mean, DType::kF32, c, args.channels - c, mean[v]);
+    StoreRow<V>(args.squares, DType::kF32, c, args.channels - c, squares[v]);
   }
 }
 
 template <class V>
 void ChannelStats(const ChannelStatsArgs& args) {
-  const auto inverse_rows = V::Broadcast(1.0f / static_cast<float>(args.rows));
-  for (int64_t c = 0; c < args.channels; c += V::kWidth) {
-    const int64_t n = args.channels - c;
-    auto sum = V::Zero();
-    for (int64_t r = 0; r < args.rows; ++r) {
-      sum = V::Add(sum, LoadRow<V>(args.x, args.x_dtype, r * args.channels + c, n));
-    }
-    const auto mean = V::Mul(sum, inverse_rows);
-    auto squares = V::Zero();
-    for (int64_t r = 0; r < args.rows; ++r) {
-      const auto d = V::Sub(LoadRow<V>(args.x, args.x_dtype, r * args.channels + c, n), mean);
-      squares = V::Fma(d, d, squares);
-    }
-    StoreRow<V>(args.mean, DType::kF32, c, n, mean);
-    StoreRow<V>(args.squares, DType::kF32, c, n, squares);
+  constexpr int kVectors = 4;
+  int64_t channel = 0;
+  for (; channel + kVectors * V::kWidth <= args.channels; channel += kVectors * V::kWidth) {
+    ChannelStatsStrip<V, kVectors>(args, channel);
   }
+  for (; channel < args.channels; channel += V::kWidth) ChannelStatsStrip<V, 1>(args, channel);
 }
 
 // y = x * scale + shift per channel, then SiLU if asked.
 template <class V>
 void AffineRow(const AffineRowArgs& row) {
-  for (int64_t i = 0; i < row.n; i += V::kWidth) {
-    const int64_t n = row.n - i;
-    auto y = V::Fma(LoadRow<V>(row.x, row.x_dtype, i, n), LoadRow<V>(row.scale, DType::kF32, i, n),
-                    LoadRow<V>(row.shift, DType::kF32, i, n));
-    if (row.silu) y = Silu<V>(y);
-    StoreRow<V>(row.out, row.out_dtype, i, n, y);
+  const auto affine = [&](int64_t i, int64_t n) {
+    return V::Fma(LoadRow<V>(row.x, row.x_dtype, i, n), LoadRow<V>(row.scale, DType::kF32, i, n),
+                  LoadRow<V>(row.shift, DType::kF32, i, n));
+  };
+  if (row.silu) {
+    ForEachVector<V>(row.n, [&](int64_t i, int64_t n) {
+      StoreRow<V>(row.out, row.out_dtype, i, n, Silu<V>(affine(i, n)));
+    });
+  } else {
+    ForEachVector<V>(row.n, [&](int64_t i, int64_t n) {
+      StoreRow<V>(row.out, row.out_dtype, i, n, affine(i, n));
+    });
   }
 }
 

@@ -1,10 +1,27 @@
 #include "device/cpu/thread_pool.h"
 
-#include <emmintrin.h>
+#include <pmmintrin.h>
 
 #include "device/limits.h"
 
 namespace darkroom::cpu {
+namespace {
+
+// Round to nearest, denormals kept, no traps: whatever the calling thread has set, every task
+// computes alike. A library built with -ffast-math is enough to change it for a whole process.
+class DefaultFloatingPoint {
+ public:
+  DefaultFloatingPoint() : before_(_mm_getcsr()) { _mm_setcsr(kDefault); }
+  ~DefaultFloatingPoint() { _mm_setcsr(before_); }
+  DefaultFloatingPoint(const DefaultFloatingPoint&) = delete;
+  DefaultFloatingPoint& operator=(const DefaultFloatingPoint&) = delete;
+
+ private:
+  static constexpr unsigned kDefault = 0x1f80;
+  const unsigned before_;
+};
+
+}  // namespace
 
 ThreadPool::ThreadPool(int threads) {
   workers_.reserve(threads - 1);
@@ -24,6 +41,7 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::RunTasks(int thread) {
+  const DefaultFloatingPoint floating_point;
   for (int64_t task = next_.fetch_add(1, std::memory_order_relaxed); task < tasks_;
        task = next_.fetch_add(1, std::memory_order_relaxed)) {
     (*body_)(task, thread);
@@ -33,6 +51,7 @@ void ThreadPool::RunTasks(int thread) {
 void ThreadPool::ParallelFor(int64_t tasks,
                              absl::FunctionRef<void(int64_t task, int thread)> body) {
   if (workers_.empty() || tasks <= 1) {
+    const DefaultFloatingPoint floating_point;
     for (int64_t task = 0; task < tasks; ++task) body(task, 0);
     return;
   }

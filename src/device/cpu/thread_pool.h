@@ -12,6 +12,7 @@ namespace darkroom::cpu {
 
 // A fixed set of threads that share out numbered tasks. Which thread runs a task is left to chance,
 // so a task's result must depend on its number alone: then no result depends on the thread count.
+// Tasks run with the default floating-point environment, whatever the caller's.
 //
 // Thread: ParallelFor is called by one thread at a time, which takes part in the work.
 class ThreadPool {

@@ -1,6 +1,7 @@
 #include "device/cpu/cpu_ops.h"
 
 #include <omp.h>
+#include <xmmintrin.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -74,6 +75,28 @@ TEST_F(CpuOpsTest, CopiesBothWays) {
   EXPECT_TRUE(stream_->Synchronize().ok());
   EXPECT_FALSE(ops().CopyToHost(back.data(), nullptr, 4, *stream_).ok());
   EXPECT_TRUE(ops().CopyToHost(nullptr, nullptr, 0, *stream_).ok());
+}
+
+// Some other library's -ffast-math, or a caller's rounding mode, must not reach a result.
+TEST_F(CpuOpsTest, BitsDoNotDependOnTheCallersFloatingPointMode) {
+  OwnedTensor x(DType::kF32, {5000});
+  x.Fill(random_, 1e-38f);
+  OwnedTensor y(DType::kF32, {5000});
+  y.Fill(random_, 1e-38f);
+  for (const int threads : {1, 2}) {
+    OwnedTensor expected(DType::kF32, {5000});
+    ASSERT_TRUE(OpsWith(threads).Add(*x, *y, *expected, *stream_).ok());
+    OwnedTensor out(DType::kF32, {5000});
+    const unsigned before = _mm_getcsr();
+    // Denormals are zero and flushed to zero, rounding towards zero.
+    _mm_setcsr(before | 0x8040 | _MM_ROUND_TOWARD_ZERO);
+    const absl::Status status = OpsWith(threads).Add(*x, *y, *out, *stream_);
+    const unsigned after = _mm_getcsr();
+    _mm_setcsr(before);
+    ASSERT_TRUE(status.ok());
+    EXPECT_EQ(after & ~0x3fu, (before | 0x8040 | _MM_ROUND_TOWARD_ZERO) & ~0x3fu);
+    EXPECT_EQ(out.Rows(0, 5000), expected.Rows(0, 5000));
+  }
 }
 
 TEST_F(CpuOpsTest, LeavesTheCallersOpenMpAlone) {

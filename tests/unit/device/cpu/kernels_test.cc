@@ -16,7 +16,7 @@ namespace {
 std::vector<SimdLevel> Levels() {
   std::vector<SimdLevel> levels = {SimdLevel::kGeneric};
   if (DetectIsa().simd != SimdLevel::kGeneric) levels.push_back(SimdLevel::kAvx2);
-  if (DetectIsa().simd == SimdLevel::kAvx512) levels.push_back(SimdLevel::kAvx512);
+  if (DetectIsa().simd >= SimdLevel::kAvx512) levels.push_back(SimdLevel::kAvx512);
   return levels;
 }
 

@@ -1,0 +1,234 @@
+#include "client/client.h"
+
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/error.h"
+#include "base/mutex.h"
+#include "client/limits.h"
+#include "darkroom/v1/admin.grpc.pb.h"
+#include "darkroom/v1/generation.grpc.pb.h"
+#include "darkroom/v1/model.grpc.pb.h"
+#include "google/rpc/error_details.pb.h"
+#include "grpcpp/create_channel.h"
+
+namespace darkroom {
+namespace {
+
+std::shared_ptr<grpc::Channel> Connect(const std::string& server) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(client_limits::kReplyBytesMax);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, client_limits::kKeepaliveIntervalMs);
+  // The API is not HTTP that a proxy could carry, and the server is usually this machine.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
+}
+
+}  // namespace
+
+struct Canceller::State {
+  mutable Mutex mutex;
+  bool cancelled ABSL_GUARDED_BY(mutex) = false;
+  grpc::ClientContext* running ABSL_GUARDED_BY(mutex) = nullptr;
+
+  void Run(grpc::ClientContext* context) {
+    MutexLock lock(mutex);
+    running = context;
+    if (cancelled && running != nullptr) running->TryCancel();
+  }
+};
+
+Canceller::Canceller() : state_(std::make_shared<State>()) {}
+Canceller::~Canceller() = default;
+
+void Canceller::Cancel() {
+  MutexLock lock(state_->mutex);
+  state_->cancelled = true;
+  if (state_->running != nullptr) state_->running->TryCancel();
+}
+
+bool Canceller::cancelled() const {
+  MutexLock lock(state_->mutex);
+  return state_->cancelled;
+}
+
+struct Client::Connection {
+  explicit Connection(const std::string& server_in)
+      : server(server_in),
+        channel(Connect(server)),
+        generations(v1::GenerationService::NewStub(channel)),
+        models(v1::ModelService::NewStub(channel)),
+        admin(v1::ServerAdminService::NewStub(channel)) {}
+
+  const std::string server;
+  const std::shared_ptr<grpc::Channel> channel;
+  const std::unique_ptr<v1::GenerationService::Stub> generations;
+  const std::unique_ptr<v1::ModelService::Stub> models;
+  const std::unique_ptr<v1::ServerAdminService::Stub> admin;
+
+  absl::Status FromGrpc(const grpc::Status& status) const {
+    if (status.ok()) return absl::OkStatus();
+    google::rpc::Status proto;
+    if (!status.error_details().empty() && proto.ParseFromString(status.error_details())) {
+      return FromProto(proto);
+    }
+    // Not from the server but about it.
+    if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
+      return Error(absl::StatusCode::kUnavailable, "SERVER_UNREACHABLE",
+                   absl::StrCat("no Darkroom server answers at ", server));
+    }
+    return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+  }
+
+  template <typename Response, typename Stub, typename Request>
+  absl::StatusOr<Response> Unary(Stub& stub,
+                                 grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                              Response*),
+                                 const Request& request) const {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() +
+                         std::chrono::seconds(client_limits::kUnaryDeadlineSeconds));
+    Response response;
+    const grpc::Status status = (stub.*method)(&context, request, &response);
+    if (!status.ok()) return FromGrpc(status);
+    return response;
+  }
+
+  absl::Status ReadAll(grpc::ClientContext& context,
+                       std::unique_ptr<grpc::ClientReader<v1::GenerateEvent>> reader,
+                       OnEvent on_event) const {
+    v1::GenerateEvent event;
+    absl::Status refused;
+    while (refused.ok() && reader->Read(&event)) refused = on_event(event);
+    if (!refused.ok()) context.TryCancel();
+    const grpc::Status status = reader->Finish();
+    return refused.ok() ? FromGrpc(status) : refused;
+  }
+};
+
+Client::Client(const std::string& server)
+    : server_(server), connection_(std::make_unique<Connection>(server)) {}
+
+Client::~Client() = default;
+
+absl::StatusOr<v1::Generation> Client::CreateGeneration(const v1::GenerateRequest& request) {
+  v1::CreateGenerationRequest create;
+  *create.mutable_request() = request;
+  return connection_->Unary<v1::Generation>(*connection_->generations,
+                                            &v1::GenerationService::Stub::CreateGeneration, create);
+}
+
+absl::StatusOr<v1::Generation> Client::GetGeneration(const std::string& name,
+                                                     bool include_outputs) {
+  v1::GetGenerationRequest request;
+  request.set_name(name);
+  request.set_include_outputs(include_outputs);
+  return connection_->Unary<v1::Generation>(*connection_->generations,
+                                            &v1::GenerationService::Stub::GetGeneration, request);
+}
+
+absl::StatusOr<v1::ListGenerationsResponse> Client::ListGenerations(
+    const v1::ListGenerationsRequest& request) {
+  return connection_->Unary<v1::ListGenerationsResponse>(
+      *connection_->generations, &v1::GenerationService::Stub::ListGenerations, request);
+}
+
+absl::StatusOr<v1::Generation> Client::CancelGeneration(const std::string& name) {
+  v1::CancelGenerationRequest request;
+  request.set_name(name);
+  return connection_->Unary<v1::Generation>(
+      *connection_->generations, &v1::GenerationService::Stub::CancelGeneration, request);
+}
+
+absl::Status Client::DeleteGeneration(const std::string& name) {
+  v1::DeleteGenerationRequest request;
+  request.set_name(name);
+  return connection_
+      ->Unary<google::protobuf::Empty>(*connection_->generations,
+                                       &v1::GenerationService::Stub::DeleteGeneration, request)
+      .status();
+}
+
+absl::StatusOr<std::vector<v1::Model>> Client::ListModels() {
+  std::vector<v1::Model> models;
+  v1::ListModelsRequest request;
+  for (int page = 0; page < client_limits::kModelPagesMax; ++page) {
+    auto response = connection_->Unary<v1::ListModelsResponse>(
+        *connection_->models, &v1::ModelService::Stub::ListModels, request);
+    if (!response.ok()) return response.status();
+    for (v1::Model& model : *response->mutable_models()) models.push_back(std::move(model));
+    if (response->next_page_token().empty()) break;
+    request.set_page_token(response->next_page_token());
+  }
+  return models;
+}
+
+absl::StatusOr<v1::Model> Client::GetModel(const std::string& name) {
+  v1::GetModelRequest request;
+  request.set_name(name);
+  return connection_->Unary<v1::Model>(*connection_->models, &v1::ModelService::Stub::GetModel,
+                                       request);
+}
+
+absl::StatusOr<v1::ServerInfo> Client::GetServerInfo() {
+  return connection_->Unary<v1::ServerInfo>(*connection_->admin,
+                                            &v1::ServerAdminService::Stub::GetServerInfo,
+                                            v1::GetServerInfoRequest());
+}
+
+namespace {
+
+// Lets `canceller`, if any, reach `context` while both live.
+class Cancellable {
+ public:
+  template <typename State>
+  Cancellable(std::shared_ptr<State> state, grpc::ClientContext& context) {
+    if (state == nullptr) return;
+    state->Run(&context);
+    release_ = [state] { state->Run(nullptr); };
+  }
+  ~Cancellable() {
+    if (release_) release_();
+  }
+  Cancellable(const Cancellable&) = delete;
+  Cancellable& operator=(const Cancellable&) = delete;
+
+ private:
+  std::function<void()> release_;
+};
+
+}  // namespace
+
+absl::Status Client::Generate(const v1::GenerateRequest& request, OnEvent on_event,
+                              Canceller* canceller) {
+  grpc::ClientContext context;
+  const Cancellable cancellable(canceller == nullptr ? nullptr : canceller->state_, context);
+  return connection_->ReadAll(context, connection_->generations->Generate(&context, request),
+                              on_event);
+}
+
+absl::Status Client::WatchGeneration(const std::string& name, int64_t after_sequence,
+                                     OnEvent on_event, Canceller* canceller) {
+  v1::WatchGenerationRequest request;
+  request.set_name(name);
+  request.set_after_sequence(after_sequence);
+  grpc::ClientContext context;
+  const Cancellable cancellable(canceller == nullptr ? nullptr : canceller->state_, context);
+  return connection_->ReadAll(context, connection_->generations->WatchGeneration(&context, request),
+                              on_event);
+}
+
+absl::Duration RetryDelay(const absl::Status& status) {
+  const google::rpc::Status proto = ToProto(status);
+  google::rpc::RetryInfo retry;
+  for (const auto& detail : proto.details()) {
+    if (detail.UnpackTo(&retry)) {
+      return absl::Seconds(retry.retry_delay().seconds()) +
+             absl::Nanoseconds(retry.retry_delay().nanos());
+    }
+  }
+  return absl::ZeroDuration();
+}
+
+}  // namespace darkroom

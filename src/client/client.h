@@ -1,0 +1,76 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "darkroom/v1/admin.pb.h"
+#include "darkroom/v1/generation.pb.h"
+#include "darkroom/v1/model.pb.h"
+
+namespace darkroom {
+
+// Breaks off a stream from another thread. Thread-safe; for one call at a time, and for any number
+// of calls after each other.
+class Canceller {
+ public:
+  Canceller();
+  ~Canceller();
+  // The running stream ends with CANCELLED, and later ones before they start.
+  void Cancel();
+  bool cancelled() const;
+
+ private:
+  friend class Client;
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+// A connection to a Darkroom server. Thread-safe. Connects when first used and again when the
+// connection breaks.
+//
+// Statuses carry the server's google.rpc details, as base/error.h makes them. A server that cannot
+// be reached is UNAVAILABLE (SERVER_UNREACHABLE).
+class Client {
+ public:
+  // `server`: "host:port".
+  explicit Client(const std::string& server);
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  const std::string& server() const { return server_; }
+
+  // Each blocks until the answer, at most 30 s.
+  absl::StatusOr<v1::Generation> CreateGeneration(const v1::GenerateRequest& request);
+  absl::StatusOr<v1::Generation> GetGeneration(const std::string& name, bool include_outputs);
+  absl::StatusOr<v1::ListGenerationsResponse> ListGenerations(
+      const v1::ListGenerationsRequest& request);
+  absl::StatusOr<v1::Generation> CancelGeneration(const std::string& name);
+  absl::Status DeleteGeneration(const std::string& name);
+  // All pages.
+  absl::StatusOr<std::vector<v1::Model>> ListModels();
+  absl::StatusOr<v1::Model> GetModel(const std::string& name);
+  absl::StatusOr<v1::ServerInfo> GetServerInfo();
+
+  // Each blocks until the stream ends, calling `on_event` on this thread. An error of `on_event`
+  // breaks off the stream and is returned. `canceller` may be null.
+  using OnEvent = absl::FunctionRef<absl::Status(const v1::GenerateEvent&)>;
+  absl::Status Generate(const v1::GenerateRequest& request, OnEvent on_event, Canceller* canceller);
+  absl::Status WatchGeneration(const std::string& name, int64_t after_sequence, OnEvent on_event,
+                               Canceller* canceller);
+
+ private:
+  struct Connection;
+  const std::string server_;
+  const std::unique_ptr<Connection> connection_;
+};
+
+// How long the server asks to wait before another attempt; zero when it does not.
+absl::Duration RetryDelay(const absl::Status& status);
+
+}  // namespace darkroom

@@ -1,0 +1,15 @@
+#pragma once
+
+// Every bound of the client library.
+namespace darkroom::client_limits {
+
+// Largest reply: a generation with 64 MiB of outputs, and its record.
+inline constexpr int kReplyBytesMax = 66 << 20;
+// Longest wait for the answer to a call that is no stream.
+inline constexpr int kUnaryDeadlineSeconds = 30;
+// Pages read when all models are asked for.
+inline constexpr int kModelPagesMax = 100;
+// A connection that carries nothing is tested this often, so that a dead server is noticed.
+inline constexpr int kKeepaliveIntervalMs = 20'000;
+
+}  // namespace darkroom::client_limits

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "darkroom/v1/config.pb.h"
+
+namespace darkroom {
+
+// The daemon's configuration with every default resolved and every range checked: what the rest of
+// the daemon is given, once, and only reads. config.proto tells what each field means; the structs
+// follow its messages.
+struct Config {
+  struct Model {
+    std::string path;
+    std::string name;
+  };
+  struct Listen {
+    std::string grpc;  // "127.0.0.1:50051", "[::1]:0"
+  };
+  struct Store {
+    std::string path;
+    int32_t retention_hours = 0;
+    int64_t free_bytes_min = 0;
+  };
+  struct Workers {
+    int32_t count = 0;  // per model
+    int32_t threads = 0;
+    int32_t checkpoint_steps = 0;
+    std::string program;
+    int32_t slots = 0;
+  };
+  struct Scheduler {
+    int64_t step_tokens_max = 0;  // 0: measured when a worker attaches
+  };
+  struct Limits {
+    int32_t queued_generations_per_tenant = 0;
+    int32_t calls_max = 0;
+  };
+  struct Log {
+    std::string level;
+    bool json = false;
+  };
+
+  std::vector<Model> models;
+  Listen listen;
+  Store store;
+  Workers workers;
+  Scheduler scheduler;
+  Limits limits;
+  int32_t drain_seconds_max = 0;
+  Log log;
+};
+
+// What defaults depend on, injected so that tests own it.
+struct Environment {
+  std::string xdg_state_home;     // empty: unset
+  std::string home;               // empty: unset
+  std::string working_directory;  // absolute
+  std::string program_directory;  // where darkroomd is, absolute
+  int cores = 1;                  // that this process may use
+
+  // This process's own.
+  static Environment Real();
+};
+
+// Resolves defaults and validates. Errors are INVALID_ARGUMENT, name the field, say what it may be
+// and the nearest valid value: CONFIG_OUT_OF_RANGE, CONFIG_VALUE_INVALID, CONFIG_FIELD_MISSING.
+absl::StatusOr<Config> ResolveConfig(const v1::DaemonConfig& proto, const Environment& environment);
+
+// Reads a file and resolves it. Errors begin with "path:line: ".
+absl::StatusOr<Config> LoadConfig(const std::string& path, const Environment& environment);
+
+}  // namespace darkroom

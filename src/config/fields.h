@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+
+namespace darkroom {
+
+// The range and default of a whole-number field of v1::DaemonConfig, as the comments in
+// config.proto tell them (a test compares the two).
+struct IntegerField {
+  std::string_view path;  // "store.retention_hours"
+  int64_t min;
+  int64_t max;
+  std::optional<int64_t> default_value;  // none: told by the machine
+};
+
+inline constexpr IntegerField kDrainSeconds{"drain_seconds_max", 0, 86'400, 60};
+inline constexpr IntegerField kRetentionHours{"store.retention_hours", 1, 8'760, 24};
+inline constexpr IntegerField kFreeBytes{"store.free_bytes_min", int64_t{1} << 20, int64_t{1} << 40,
+                                         int64_t{256} << 20};
+inline constexpr IntegerField kWorkerCount{"workers.count", 1, 64, 1};
+inline constexpr IntegerField kWorkerThreads{"workers.threads", 1, 256, std::nullopt};
+inline constexpr IntegerField kCheckpointSteps{"workers.checkpoint_steps", 1, 1'000, 10};
+inline constexpr IntegerField kWorkerSlots{"workers.slots", 1, 256, 32};
+inline constexpr IntegerField kStepTokens{"scheduler.step_tokens_max", 1, int64_t{1} << 24,
+                                          std::nullopt};
+inline constexpr IntegerField kQueuedGenerations{"limits.queued_generations_per_tenant", 1,
+                                                 1'000'000, 1'000};
+inline constexpr IntegerField kCalls{"limits.calls_max", 1, 65'536, 1'024};
+
+// Every one of them.
+absl::Span<const IntegerField> IntegerFields();
+
+// INVALID_ARGUMENT (CONFIG_OUT_OF_RANGE) that names the field, its range and the nearest value in
+// it.
+absl::Status CheckRange(const IntegerField& field, int64_t value);
+
+}  // namespace darkroom

@@ -1,0 +1,141 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "darkroom/v1/admin.pb.h"
+#include "engine/generation_record.h"
+#include "engine/messages.h"
+#include "engine/worker_fleet.h"
+#include "scheduler/scheduler.h"
+
+namespace darkroom::engine {
+
+struct ControllerConfig {
+  FleetConfig fleet;
+  int checkpoint_steps = 10;
+  int media_threads = 2;
+  int generations_per_tenant_max = 1000;
+  int64_t retention_ns = 24LL * 3600 * 1'000'000'000;
+  // From GenerationStore::NextBoot: the high part of every sequence number.
+  int64_t boot = 1;
+};
+
+// The control thread's mind: every decision about generations, jobs, slots and workers. Events in,
+// commands out; pure like the scheduler inside it, so the simulator runs this very class.
+//
+// Nothing that a client can see happens before it is durable: a state change goes to the store as a
+// command, and is published when the store says that it is written.
+class Controller {
+ public:
+  explicit Controller(ControllerConfig config);
+
+  // The first orders: workers to start.
+  void Start(Now now, Commands& commands);
+  void Handle(Event event, Now now, Commands& commands);
+
+  v1::ServerInfo Describe(Now now) const;
+  std::vector<v1::Model> Models() const { return fleet_.Describe(); }
+  size_t live_generations() const { return generations_.size(); }
+  const scheduler::Scheduler& scheduler() const { return scheduler_; }
+
+ private:
+  // The media pool is a replica like any worker; workers' ids begin at 1.
+  static constexpr scheduler::ReplicaId kMediaReplica = 0;
+
+  // Events, in the order of a generation's life (controller.cc).
+  void On(SubmitReceived event, Now now, Commands& commands);
+  void On(CreateDone event, Now now, Commands& commands);
+  void On(Recovered event, Now now, Commands& commands);
+  void On(CancelReceived event, Now now, Commands& commands);
+  void On(DeleteReceived event, Now now, Commands& commands);
+  void On(StreamsGone event, Now now, Commands& commands);
+  void On(StreamsBack event, Now now, Commands& commands);
+  void On(UpdateDone event, Now now, Commands& commands);
+  void On(DrainRequested event, Now now, Commands& commands);
+  void On(Tick event, Now now, Commands& commands);
+  // Workers and the media pool (controller_workers.cc).
+  void On(WorkerSaid event, Now now, Commands& commands);
+  void On(WorkerGone event, Now now, Commands& commands);
+  void On(MediaDone event, Now now, Commands& commands);
+
+  // ---- generations (controller.cc) ----
+  void SubmitJobs(GenerationRecord& record, Now now, Commands& commands);
+  void Cancel(GenerationRecord& record, CallId call, std::string_view why, Now now,
+              Commands& commands);
+  void Fail(GenerationRecord& record, const absl::Status& status, Now now, Commands& commands);
+  void End(GenerationRecord& record, v1::Generation::State state, const absl::Status& error,
+           CallId call, Now now, Commands& commands);
+  void EndJobs(GenerationRecord& record, Now now, Commands& commands);
+  void Forget(const std::string& name, Commands& commands);
+  void ForgetIfDone(const std::string& name, Commands& commands);
+  void ExpireStreams(Now now, Commands& commands);
+  void ReportDrained(Commands& commands);
+  void ReportHopeless(Commands& commands);
+
+  // Events of a generation; `sequences`: how many numbers this one takes.
+  v1::GenerateEvent NewEvent(GenerationRecord& record, Now now, int64_t sequences = 1);
+  void Write(GenerationRecord& record, std::vector<v1::GenerateEvent> events, bool ends,
+             CallId call, Commands& commands);
+  void PublishProgress(GenerationRecord& record, const JobRecord& job, scheduler::JobId id, Now now,
+                       Commands& commands);
+  void FillUsage(GenerationRecord& record);
+
+  // ---- jobs and plans (controller_workers.cc) ----
+  void Schedule(const scheduler::Event& event, Now now, Commands& commands);
+  void Apply(const scheduler::OpenSlot& order, Now now, Commands& commands);
+  void Apply(const scheduler::CloseSlot& order, Now now, Commands& commands);
+  void Apply(const scheduler::RunPlan& order, Now now, Commands& commands);
+  void Apply(const scheduler::Charge& order, Now now, Commands& commands);
+  void Apply(const scheduler::JobFinished& order, Now now, Commands& commands);
+  void Apply(const scheduler::JobRequeued& order, Now now, Commands& commands);
+  void Apply(const scheduler::JobQuarantined& order, Now now, Commands& commands);
+  void OrderMedia(const scheduler::RunPlan& order, Commands& commands);
+  void OnPlanStarted(const WorkerSaid& said, Now now, Commands& commands);
+  void OnPlanDone(WorkerSaid& said, Now now, Commands& commands);
+  // Keeps what the result of the plan's job `index` brought: progress, a checkpoint, pixels.
+  absl::Status TakeResult(const scheduler::RunPlan& plan, size_t index,
+                          const v1::PlanDone::JobResult& result,
+                          const std::vector<Payload>& attachments, Now now, Commands& commands);
+  void ReleasePlan(const scheduler::RunPlan& plan, Commands& commands);
+  void EnterStage(JobRecord& job, scheduler::Stage stage, Now now);
+  GenerationRecord* FindLive(const std::string& name);
+  GenerationRecord* GenerationOf(scheduler::JobId id);
+
+  const ControllerConfig config_;
+  WorkerFleet fleet_;
+  scheduler::Scheduler scheduler_;
+
+  std::map<std::string, GenerationRecord> generations_;
+  std::map<scheduler::JobId, JobRecord> jobs_;
+  // Whom to charge for each job that a plan in flight holds, also after the job ended.
+  struct Owner {
+    std::string generation;
+    int plans_out = 0;
+  };
+  std::map<scheduler::JobId, Owner> owners_;
+  std::map<std::pair<scheduler::ReplicaId, uint64_t>, scheduler::RunPlan> plans_;
+  std::map<WriteId, PendingWrite> writes_;
+  std::map<std::string, scheduler::TenantId> tenants_;
+  std::map<std::string, int> live_per_tenant_;  // creates under way included
+  // Generations whose model no worker has loaded yet.
+  std::vector<std::string> parked_;
+
+  scheduler::JobId last_job_ = 0;
+  WriteId last_write_ = 0;
+  int creates_pending_ = 0;
+  int64_t purge_at_ns_ = 0;
+  int32_t recovered_ = 0;
+  absl::Time start_time_;
+  bool draining_ = false;
+  bool drained_reported_ = false;
+  bool hopeless_reported_ = false;
+  absl::Status store_status_;
+};
+
+}  // namespace darkroom::engine

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+
+namespace darkroom::engine {
+
+// Calls that wait for the control thread; more are refused with QUEUE_FULL.
+inline constexpr int kControlQueueMax = 16384;
+// Events that the control thread takes from its queue at once.
+inline constexpr int kControlBatchMax = 256;
+// Outputs a generation may ask for.
+inline constexpr int kImagesMax = 16;
+// Plans of one worker: one runs, one is staged.
+inline constexpr int kWorkerPlansMax = 2;
+// Threads that encode pictures.
+inline constexpr int kMediaThreads = 2;
+// A chunk of an output on a stream.
+inline constexpr int64_t kOutputChunkBytes = 1 << 20;
+// After its stream broke, how long a generation with a request id waits for a retry.
+inline constexpr int64_t kAbandonGraceNs = 30'000'000'000;
+// A worker that died starts again after this, doubling up to the longest while it keeps failing
+// before it is ready.
+inline constexpr int64_t kRestartDelayMinNs = 10'000'000;
+inline constexpr int64_t kRestartDelayMaxNs = 5'000'000'000;
+// A worker that cannot even start this often in a row, and never could, is given up.
+inline constexpr int kFailedStartsMax = 3;
+// A running plan that takes longer than this many times its prediction, and longer than the floor,
+// has hung.
+inline constexpr int64_t kHangFactor = 20;
+inline constexpr int64_t kHangFloorNs = 30'000'000'000;
+// Time between housekeeping rounds.
+inline constexpr int64_t kTickNs = 100'000'000;
+inline constexpr int64_t kPurgeIntervalNs = 60'000'000'000;
+inline constexpr int kPurgeMax = 256;
+// Events kept for late watchers of one live generation. Enough for one per output, the ends, and
+// dozens of lost workers; beyond that the oldest requeueings are dropped.
+inline constexpr int kTopicEventsMax = 128;
+
+}  // namespace darkroom::engine

@@ -1,0 +1,384 @@
+#include "engine/local_engine.h"
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/error.h"
+#include "base/resource_name.h"
+#include "base/sha256.h"
+#include "engine/limits.h"
+#include "media/png.h"
+#include "spdlog/spdlog.h"
+
+namespace darkroom::engine {
+namespace {
+
+absl::Status Busy() {
+  return Error(absl::StatusCode::kResourceExhausted, "SERVER_BUSY",
+               "the server has too many calls waiting; try again soon")
+      .RetryAfter(absl::Milliseconds(200));
+}
+
+uint64_t Random64() {
+  thread_local std::random_device device;
+  return (static_cast<uint64_t>(device()) << 32) | device();
+}
+
+}  // namespace
+
+LocalEngine::LocalEngine(LocalEngineOptions options, StoreThread& store, BlobStore& blobs,
+                         Clock& clock)
+    : options_(std::move(options)),
+      store_(store),
+      blobs_(blobs),
+      clock_(clock),
+      events_(kControlQueueMax),
+      notifier_(1, kControlQueueMax),
+      media_(options_.controller.media_threads, kControlQueueMax),
+      hub_([this](absl::AnyInvocable<void()> work) { notifier_.Post(std::move(work)); },
+           [this](const std::string& name, bool attached) {
+             if (attached) {
+               events_.Push(StreamsBack{name});
+             } else {
+               events_.Push(StreamsGone{name});
+             }
+           }),
+      controller_(options_.controller) {}
+
+LocalEngine::~LocalEngine() { Stop(); }
+
+void LocalEngine::Start(WorkerPool& workers, Recovered unfinished) {
+  workers_ = &workers;
+  Commands commands;
+  controller_.Start(Time(), commands);
+  controller_.Handle(std::move(unfinished), Time(), commands);
+  PublishSnapshots(Time(), true);
+  Execute(commands);
+  control_thread_ = std::thread([this] { RunControl(); });
+}
+
+void LocalEngine::Drain() { events_.Push(DrainRequested{}); }
+
+void LocalEngine::Stop() {
+  if (stopping_.exchange(true)) return;
+  events_.Close();
+  if (control_thread_.joinable()) control_thread_.join();
+  media_.Stop();
+  notifier_.Stop();
+}
+
+// ---- the control thread ----
+
+Now LocalEngine::Time() const { return {clock_.MonotonicNanos(), clock_.WallTime()}; }
+
+void LocalEngine::RunControl() {
+  std::vector<Event> batch;
+  Commands commands;
+  int64_t tick_at_ns = 0;
+  while (true) {
+    batch.clear();
+    const int64_t wait_ns = std::max<int64_t>(0, tick_at_ns - clock_.MonotonicNanos());
+    if (!events_.PopAll(batch, kControlBatchMax, wait_ns)) return;
+    // Closing means now: what is queued is on disk or will be asked for again.
+    if (stopping_.load()) return;
+    for (Event& event : batch) HandleOne(std::move(event), commands);
+    const Now now = Time();
+    if (now.mono_ns >= tick_at_ns) {
+      tick_at_ns = now.mono_ns + kTickNs;
+      HandleOne(Tick{}, commands);
+      PublishSnapshots(now, false);
+    }
+  }
+}
+
+void LocalEngine::HandleOne(Event event, Commands& commands) {
+  const auto* said = std::get_if<WorkerSaid>(&event);
+  const bool changes_models = (said != nullptr && said->message.has_model_loaded()) ||
+                              std::holds_alternative<WorkerGone>(event) ||
+                              std::holds_alternative<DrainRequested>(event);
+  const Now now = Time();
+  controller_.Handle(std::move(event), now, commands);
+  if (changes_models) PublishSnapshots(now, true);
+  Execute(commands);
+}
+
+void LocalEngine::PublishSnapshots(Now now, bool models) {
+  v1::ServerInfo info = controller_.Describe(now);
+  info.set_version(options_.version);
+  MutexLock lock(snapshot_mutex_);
+  info_ = std::move(info);
+  if (models) models_ = controller_.Models();
+}
+
+void LocalEngine::Execute(Commands& commands) {
+  for (Command& command : commands) {
+    std::visit([this](auto&& c) { Do(std::move(c)); }, std::move(command));
+  }
+  commands.clear();
+}
+
+void LocalEngine::Do(Reply&& command) {
+  if (GenerationCallback done = TakeCall(command.call)) {
+    Answer(std::move(done), std::move(command.result));
+  }
+}
+
+void LocalEngine::Do(ReplyFromStore&& command) {
+  if (GenerationCallback done = TakeCall(command.call)) {
+    GetGeneration(command.name, std::move(done));
+  }
+}
+
+void LocalEngine::Do(WriteCreate&& command) {
+  struct State {
+    WriteCreate command;
+    absl::StatusOr<GenerationStore::Created> created;
+  };
+  auto state = std::make_shared<State>(State{std::move(command), absl::InternalError("not run")});
+  const std::string name = state->command.create.generation.name();
+  auto body = [state](GenerationStore& store) {
+    state->created = store.Create(state->command.create);
+    if (state->created.ok() && state->created->inserted) {
+      const absl::Status appended =
+          store.Update(state->created->generation, {&state->command.queued, 1});
+      if (!appended.ok()) state->created = appended;
+    }
+  };
+  auto done = [this, state, name](const absl::Status& committed) {
+    if (!committed.ok()) state->created = committed;
+    events_.Push(CreateDone{state->command.call, name, std::move(state->command.queued),
+                            std::move(state->created)});
+  };
+  if (!store_.Post(StoreThread::Write{std::move(body), std::move(done)})) {
+    events_.Push(CreateDone{state->command.call, name, {}, Busy()});
+  }
+}
+
+void LocalEngine::Do(WriteUpdate&& command) {
+  auto state =
+      std::make_shared<std::pair<WriteUpdate, absl::Status>>(std::move(command), absl::OkStatus());
+  // Bounded by the generations that are live, each with a few changes on the way: never refused.
+  store_.PostAlways(StoreThread::Write{
+      [state](GenerationStore& store) {
+        state->second = store.Update(state->first.generation, state->first.events);
+      },
+      [this, state](const absl::Status& committed) {
+        events_.Push(UpdateDone{state->first.write, committed.ok() ? state->second : committed});
+      }});
+}
+
+void LocalEngine::Do(WriteDelete&& command) {
+  auto state =
+      std::make_shared<std::pair<WriteDelete, absl::Status>>(std::move(command), absl::OkStatus());
+  const bool posted = store_.Post(StoreThread::Write{
+      [state](GenerationStore& store) { state->second = store.Delete(state->first.name); },
+      [this, state](const absl::Status& committed) {
+        const absl::Status result = committed.ok() ? state->second : committed;
+        if (result.ok()) {
+          // The row is gone first: a crash in between leaves bytes that nobody can name.
+          media_.Post([this, name = state->first.name] {
+            const absl::Status deleted = blobs_.Delete(name);
+            if (!deleted.ok()) spdlog::error("outputs could not be deleted");
+          });
+        }
+        if (GenerationCallback done = TakeCall(state->first.call)) {
+          Answer<absl::StatusOr<v1::Generation>>(
+              std::move(done), result.ok() ? absl::StatusOr<v1::Generation>(v1::Generation())
+                                           : absl::StatusOr<v1::Generation>(result));
+        }
+      }});
+  if (!posted) {
+    if (GenerationCallback done = TakeCall(state->first.call)) {
+      Answer<absl::StatusOr<v1::Generation>>(std::move(done), Busy());
+    }
+  }
+}
+
+void LocalEngine::Do(PurgeEnded&& command) {
+  auto purged = std::make_shared<std::vector<std::string>>();
+  store_.Post(StoreThread::Write{[purged, before = command.before](GenerationStore& store) {
+                                   auto names = store.PurgeEnded(before, kPurgeMax);
+                                   if (names.ok()) *purged = *std::move(names);
+                                 },
+                                 [this, purged](const absl::Status& committed) {
+                                   if (!committed.ok() || purged->empty()) return;
+                                   media_.Post([this, purged] {
+                                     for (const auto& name : *purged) {
+                                       const absl::Status deleted = blobs_.Delete(name);
+                                       if (!deleted.ok())
+                                         spdlog::error("outputs could not be purged");
+                                     }
+                                   });
+                                 }});
+}
+
+void LocalEngine::Do(StartWorker&& command) { workers_->Start(command.worker, options_.worker); }
+
+void LocalEngine::Do(SendToWorker&& command) {
+  // A worker that is gone says so through the sink; nothing else to do here.
+  workers_->Send(command.worker, std::move(command.message), std::move(command.attachments));
+}
+
+void LocalEngine::Do(KillWorker&& command) { workers_->Kill(command.worker); }
+
+void LocalEngine::Do(EncodeMedia&& command) {
+  media_.Post([this, command = std::move(command)] {
+    const int64_t start_ns = clock_.MonotonicNanos();
+    MediaDone done{command.job, command.sequence, 0, absl::OkStatus(), "", 0};
+    std::vector<PngText> texts;
+    for (const auto& [key, value] : command.texts) texts.push_back({key, value});
+    const std::string_view rgb = command.pixels.bytes();
+    const auto png = EncodePng({reinterpret_cast<const uint8_t*>(rgb.data()), rgb.size()},
+                               command.width, command.height, texts);
+    done.status = png.status();
+    if (png.ok()) {
+      done.sha256 = Sha256Hex(*png);
+      done.size_bytes = static_cast<int64_t>(png->size());
+      done.status = blobs_.Put(command.blob_key, *png);
+    }
+    done.duration_ns = clock_.MonotonicNanos() - start_ns;
+    events_.Push(std::move(done));
+  });
+}
+
+void LocalEngine::Do(OpenTopic&& command) { hub_.Open(command.name, command.past); }
+
+void LocalEngine::Do(Publish&& command) {
+  hub_.Publish(command.name, std::move(command.event), command.transient);
+}
+
+void LocalEngine::Do(CloseTopic&& command) { hub_.Close(command.name); }
+
+void LocalEngine::Do(Drained&&) {
+  if (options_.on_drained) options_.on_drained();
+}
+
+void LocalEngine::Do(Fatal&& command) {
+  if (options_.on_fatal) options_.on_fatal(command.status);
+}
+
+// ---- calls ----
+
+CallId LocalEngine::AddCall(GenerationCallback done) {
+  MutexLock lock(calls_mutex_);
+  calls_[++last_call_] = std::move(done);
+  return last_call_;
+}
+
+LocalEngine::GenerationCallback LocalEngine::TakeCall(CallId call) {
+  MutexLock lock(calls_mutex_);
+  auto node = calls_.extract(call);
+  return node.empty() ? GenerationCallback() : std::move(node.mapped());
+}
+
+template <typename T>
+void LocalEngine::Answer(Callback<T> done, T value) {
+  notifier_.Post([done = std::move(done), value = std::move(value)]() mutable {
+    std::move(done)(std::move(value));
+  });
+}
+
+template <typename Received>
+void LocalEngine::PostCall(Received received, GenerationCallback done) {
+  const CallId call = AddCall(std::move(done));
+  received.call = call;
+  if (events_.TryPush(std::move(received))) return;
+  if (GenerationCallback refused = TakeCall(call)) {
+    Answer<absl::StatusOr<v1::Generation>>(std::move(refused), Busy());
+  }
+}
+
+template <typename T>
+void LocalEngine::ReadStore(absl::AnyInvocable<T(GenerationStore&)> read, Callback<T> done) {
+  auto shared_done = std::make_shared<Callback<T>>(std::move(done));
+  const bool posted = store_.Post(StoreThread::Read{
+      [this, read = std::move(read), shared_done](GenerationStore& store) mutable {
+        Answer<T>(std::move(*shared_done), read(store));
+      }});
+  if (!posted) Answer<T>(std::move(*shared_done), Busy());
+}
+
+void LocalEngine::SubmitGeneration(Submit submit, GenerationCallback done) {
+  PostCall(SubmitReceived{0, std::move(submit), Random64(), Random64()}, std::move(done));
+}
+
+void LocalEngine::GetGeneration(const std::string& name, GenerationCallback done) {
+  ReadStore<absl::StatusOr<v1::Generation>>(
+      [this, name](GenerationStore& store) -> absl::StatusOr<v1::Generation> {
+        auto generation = store.Get(name);
+        if (generation.ok() && generation->state() == v1::Generation::STATE_RUNNING) {
+          if (const auto steps = hub_.StepsDone(name)) generation->set_steps_done(*steps);
+        }
+        return generation;
+      },
+      std::move(done));
+}
+
+void LocalEngine::ListGenerations(const GenerationStore::ListQuery& query,
+                                  Callback<absl::StatusOr<GenerationStore::ListPage>> done) {
+  ReadStore<absl::StatusOr<GenerationStore::ListPage>>(
+      [query](GenerationStore& store) { return store.List(query); }, std::move(done));
+}
+
+void LocalEngine::CancelGeneration(const std::string& name, GenerationCallback done) {
+  PostCall(CancelReceived{0, name}, std::move(done));
+}
+
+void LocalEngine::DeleteGeneration(const std::string& name, Callback<absl::Status> done) {
+  PostCall(DeleteReceived{0, name},
+           [done = std::move(done)](absl::StatusOr<v1::Generation> result) mutable {
+             std::move(done)(result.status());
+           });
+}
+
+void LocalEngine::ReadOutput(const std::string& name, int index,
+                             Callback<absl::StatusOr<Payload>> done) {
+  auto shared_done = std::make_shared<Callback<absl::StatusOr<Payload>>>(std::move(done));
+  const bool posted = media_.TryPost([this, name, index, shared_done] {
+    Answer<absl::StatusOr<Payload>>(std::move(*shared_done),
+                                    blobs_.Get(absl::StrCat(name, "/", index)));
+  });
+  if (!posted) Answer<absl::StatusOr<Payload>>(std::move(*shared_done), Busy());
+}
+
+void LocalEngine::Watch(const std::string& name, int64_t after_sequence, bool attached,
+                        absl::AnyInvocable<void()> on_ready,
+                        Callback<absl::StatusOr<std::unique_ptr<EventStream>>> done) {
+  using Result = absl::StatusOr<std::unique_ptr<EventStream>>;
+  auto live = hub_.Watch(name, after_sequence, attached, std::move(on_ready));
+  if (live != nullptr) return Answer<Result>(std::move(done), std::move(live));
+  ReadStore<Result>(
+      [name, after_sequence](GenerationStore& store) -> Result {
+        const auto generation = store.Get(name);
+        if (!generation.ok()) return generation.status();
+        auto events = store.EventsAfter(name, after_sequence);
+        if (!events.ok()) return events.status();
+        return EventHub::Replay(*std::move(events));
+      },
+      std::move(done));
+}
+
+std::vector<v1::Model> LocalEngine::Models() const {
+  MutexLock lock(snapshot_mutex_);
+  return models_;
+}
+
+v1::ServerInfo LocalEngine::Info() const {
+  MutexLock lock(snapshot_mutex_);
+  return info_;
+}
+
+// ---- workers ----
+
+void LocalEngine::OnWorkerMessage(WorkerId worker, v1::FromWorker message,
+                                  std::vector<Payload> attachments) {
+  events_.Push(WorkerSaid{worker, std::move(message), std::move(attachments)});
+}
+
+void LocalEngine::OnWorkerLost(WorkerId worker, LostCause cause, std::string detail) {
+  events_.Push(WorkerGone{worker, cause, std::move(detail)});
+}
+
+}  // namespace darkroom::engine

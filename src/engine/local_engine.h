@@ -1,0 +1,135 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "base/bounded_queue.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "darkroom/blob.h"
+#include "darkroom/engine.h"
+#include "darkroom/worker_pool.h"
+#include "engine/controller.h"
+#include "engine/event_hub.h"
+#include "engine/work_queue.h"
+#include "store/store_thread.h"
+
+namespace darkroom::engine {
+
+struct LocalEngineOptions {
+  ControllerConfig controller;
+  WorkerSpec worker;  // how to start one
+  std::string version;
+  // Called once each, on the control thread; must only signal.
+  std::function<void()> on_drained;
+  std::function<void(const absl::Status&)> on_fatal;
+};
+
+// The engine of one daemon: the control thread around a Controller, and the threads that carry out
+// what it orders.
+//
+//   gateway --calls--> [queue] --events--> control thread --commands--> store thread, worker pool,
+//   workers --messages--> [queue]                                       media threads, event hub
+//   store, media --completions--> [queue]
+//
+// Lifetime: Start, then calls, then Stop. What is passed in must outlive it; the worker pool must
+// have been given this object as its sink.
+class LocalEngine final : public Engine, public WorkerSink {
+ public:
+  LocalEngine(LocalEngineOptions options, StoreThread& store, BlobStore& blobs, Clock& clock);
+  ~LocalEngine() override;
+
+  // `unfinished`: what the store held at start.
+  void Start(WorkerPool& workers, Recovered unfinished);
+  // Refuses new work; on_drained once all that was accepted has ended.
+  void Drain();
+  // Ends the threads. Generations that run go on at the next start.
+  void Stop();
+
+  void SubmitGeneration(Submit submit, Callback<absl::StatusOr<v1::Generation>> done) override;
+  void GetGeneration(const std::string& name,
+                     Callback<absl::StatusOr<v1::Generation>> done) override;
+  void ListGenerations(const GenerationStore::ListQuery& query,
+                       Callback<absl::StatusOr<GenerationStore::ListPage>> done) override;
+  void CancelGeneration(const std::string& name,
+                        Callback<absl::StatusOr<v1::Generation>> done) override;
+  void DeleteGeneration(const std::string& name, Callback<absl::Status> done) override;
+  void ReadOutput(const std::string& name, int index,
+                  Callback<absl::StatusOr<Payload>> done) override;
+  void Watch(const std::string& name, int64_t after_sequence, bool attached,
+             absl::AnyInvocable<void()> on_ready,
+             Callback<absl::StatusOr<std::unique_ptr<EventStream>>> done) override;
+  std::vector<v1::Model> Models() const override;
+  v1::ServerInfo Info() const override;
+
+  void OnWorkerMessage(WorkerId worker, v1::FromWorker message,
+                       std::vector<Payload> attachments) override;
+  void OnWorkerLost(WorkerId worker, LostCause cause, std::string detail) override;
+
+ private:
+  using GenerationCallback = Callback<absl::StatusOr<v1::Generation>>;
+
+  Now Time() const;
+  void RunControl();
+  void HandleOne(Event event, Commands& commands);
+  void PublishSnapshots(Now now, bool models);
+
+  void Execute(Commands& commands);
+  void Do(Reply&& command);
+  void Do(ReplyFromStore&& command);
+  void Do(WriteCreate&& command);
+  void Do(WriteUpdate&& command);
+  void Do(WriteDelete&& command);
+  void Do(PurgeEnded&& command);
+  void Do(StartWorker&& command);
+  void Do(SendToWorker&& command);
+  void Do(KillWorker&& command);
+  void Do(EncodeMedia&& command);
+  void Do(OpenTopic&& command);
+  void Do(Publish&& command);
+  void Do(CloseTopic&& command);
+  void Do(Drained&& command);
+  void Do(Fatal&& command);
+
+  CallId AddCall(GenerationCallback done);
+  GenerationCallback TakeCall(CallId call);
+  // Posts an event that a caller waits for; false (and the call answered) when the queue is full.
+  template <typename Received>
+  void PostCall(Received received, GenerationCallback done);
+  // Runs `done(value)` on the notifier.
+  template <typename T>
+  void Answer(Callback<T> done, T value);
+  template <typename T>
+  void ReadStore(absl::AnyInvocable<T(GenerationStore&)> read, Callback<T> done);
+
+  const LocalEngineOptions options_;
+  StoreThread& store_;
+  BlobStore& blobs_;
+  Clock& clock_;
+  WorkerPool* workers_ = nullptr;
+
+  BoundedQueue<Event> events_;
+  WorkQueue notifier_;
+  WorkQueue media_;
+  EventHub hub_;
+  Controller controller_;  // control thread only, after Start
+  std::thread control_thread_;
+  std::atomic<bool> stopping_{false};
+
+  Mutex calls_mutex_;
+  CallId last_call_ ABSL_GUARDED_BY(calls_mutex_) = 0;
+  std::map<CallId, GenerationCallback> calls_ ABSL_GUARDED_BY(calls_mutex_);
+
+  mutable Mutex snapshot_mutex_;
+  std::vector<v1::Model> models_ ABSL_GUARDED_BY(snapshot_mutex_);
+  v1::ServerInfo info_ ABSL_GUARDED_BY(snapshot_mutex_);
+};
+
+}  // namespace darkroom::engine

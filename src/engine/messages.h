@@ -1,0 +1,179 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "darkroom/engine.h"
+#include "darkroom/payload.h"
+#include "darkroom/store.h"
+#include "darkroom/v1/worker.pb.h"
+#include "darkroom/worker_pool.h"
+
+// What the control thread is told and what it orders. Values only: the controller that turns one
+// into the other holds no socket, thread or clock.
+namespace darkroom::engine {
+
+// A caller that waits for an answer; 0 for none.
+using CallId = uint64_t;
+// A write on its way to the store.
+using WriteId = uint64_t;
+
+struct Now {
+  int64_t mono_ns = 0;
+  absl::Time wall;
+};
+
+// ---- events ----
+
+struct SubmitReceived {
+  CallId call;
+  Engine::Submit submit;
+  uint64_t random_high;  // for the new generation's id
+  uint64_t random_low;
+};
+struct CancelReceived {
+  CallId call;
+  std::string name;
+};
+struct DeleteReceived {
+  CallId call;
+  std::string name;
+};
+// The last attached stream of a generation went away; or one came back.
+struct StreamsGone {
+  std::string name;
+};
+struct StreamsBack {
+  std::string name;
+};
+// Unfinished generations with their kept events, as the store had them at start.
+struct Recovered {
+  struct Item {
+    v1::Generation generation;
+    std::vector<v1::GenerateEvent> events;
+  };
+  std::vector<Item> items;
+};
+struct CreateDone {
+  CallId call;
+  std::string name;  // of the generation that was to be made
+  v1::GenerateEvent queued;
+  absl::StatusOr<GenerationStore::Created> result;
+};
+struct UpdateDone {
+  WriteId write;
+  absl::Status status;
+};
+struct WorkerSaid {
+  WorkerId worker;
+  v1::FromWorker message;
+  std::vector<Payload> attachments;
+};
+struct WorkerGone {
+  WorkerId worker;
+  LostCause cause;
+  std::string detail;
+};
+struct MediaDone {
+  uint64_t job;
+  uint64_t sequence;
+  int64_t duration_ns;
+  absl::Status status;
+  std::string sha256;
+  int64_t size_bytes;
+};
+struct DrainRequested {};
+struct Tick {};
+
+using Event = std::variant<SubmitReceived, CancelReceived, DeleteReceived, StreamsGone, StreamsBack,
+                           Recovered, CreateDone, UpdateDone, WorkerSaid, WorkerGone, MediaDone,
+                           DrainRequested, Tick>;
+
+// ---- commands ----
+
+struct Reply {
+  CallId call;
+  absl::StatusOr<v1::Generation> result;
+};
+// Answer from the store: the generation is not live.
+struct ReplyFromStore {
+  CallId call;
+  std::string name;
+};
+// One transaction: create, and `queued` as its first event if it was inserted. Answered by
+// CreateDone.
+struct WriteCreate {
+  CallId call;
+  GenerationStore::NewGeneration create;
+  v1::GenerateEvent queued;
+};
+// Answered by UpdateDone, in order.
+struct WriteUpdate {
+  WriteId write;
+  v1::Generation generation;
+  std::vector<v1::GenerateEvent> events;
+};
+// Deletes an ended generation and its outputs, and answers the call.
+struct WriteDelete {
+  CallId call;
+  std::string name;
+};
+struct PurgeEnded {
+  absl::Time before;
+};
+struct StartWorker {
+  WorkerId worker;
+};
+struct SendToWorker {
+  WorkerId worker;
+  v1::ToWorker message;
+  std::vector<Payload> attachments;
+};
+struct KillWorker {
+  WorkerId worker;
+};
+// Encode, store under `blob_key`, then MediaDone.
+struct EncodeMedia {
+  uint64_t job;
+  uint64_t sequence;
+  Payload pixels;  // u8 [height, width, 3]
+  int32_t width;
+  int32_t height;
+  std::string blob_key;
+  // Metadata of the picture, in order.
+  std::vector<std::pair<std::string, std::string>> texts;
+};
+// Watchers may come from now on. `past`: events that happened before this start of the daemon.
+struct OpenTopic {
+  std::string name;
+  std::vector<v1::GenerateEvent> past;
+};
+struct Publish {
+  std::string name;
+  std::shared_ptr<const v1::GenerateEvent> event;
+  // Progress: a late watcher needs only the latest of each output.
+  bool transient = false;
+};
+// No further events: watchers end once they have read what there is.
+struct CloseTopic {
+  std::string name;
+};
+// Everything that was accepted has ended; only after DrainRequested.
+struct Drained {};
+// The daemon cannot go on: the store broke, or no model can be loaded.
+struct Fatal {
+  absl::Status status;
+};
+
+using Command = std::variant<Reply, ReplyFromStore, WriteCreate, WriteUpdate, WriteDelete,
+                             PurgeEnded, StartWorker, SendToWorker, KillWorker, EncodeMedia,
+                             OpenTopic, Publish, CloseTopic, Drained, Fatal>;
+using Commands = std::vector<Command>;
+
+}  // namespace darkroom::engine

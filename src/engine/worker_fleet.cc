@@ -1,0 +1,247 @@
+#include "engine/worker_fleet.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/error.h"
+#include "base/numerics.h"
+#include "engine/limits.h"
+#include "spdlog/spdlog.h"
+
+namespace darkroom::engine {
+namespace {
+
+constexpr uint8_t kWorkerStages = (1u << static_cast<int>(scheduler::Stage::kEncode)) |
+                                  (1u << static_cast<int>(scheduler::Stage::kDenoise)) |
+                                  (1u << static_cast<int>(scheduler::Stage::kDecode));
+
+scheduler::Stage FromProtoStage(v1::Stage stage) {
+  switch (stage) {
+    case v1::STAGE_ENCODE:
+      return scheduler::Stage::kEncode;
+    case v1::STAGE_DECODE:
+      return scheduler::Stage::kDecode;
+    case v1::STAGE_MEDIA_ENCODE:
+      return scheduler::Stage::kMediaEncode;
+    default:
+      return scheduler::Stage::kDenoise;
+  }
+}
+
+}  // namespace
+
+WorkerFleet::WorkerFleet(FleetConfig config) : config_(std::move(config)) {
+  for (size_t i = 0; i < config_.models.size(); ++i) {
+    Model model;
+    model.description.set_name(config_.models[i].name);
+    model.description.set_state(v1::Model::STATE_LOADING);
+    models_.push_back(model);
+    load_errors_.push_back(absl::OkStatus());
+    for (int n = 0; n < config_.workers_per_model; ++n) {
+      Seat seat;
+      seat.model = static_cast<scheduler::ModelId>(i);
+      seats_.push_back(seat);
+    }
+  }
+}
+
+void WorkerFleet::StartDue(int64_t now_ns, Commands& commands) {
+  for (Seat& seat : seats_) {
+    if (seat.worker != 0 || seat.given_up || now_ns < seat.start_at_ns) continue;
+    seat.worker = ++last_worker_;
+    Worker& worker = workers_[seat.worker];
+    worker.model = seat.model;
+    commands.push_back(StartWorker{seat.worker});
+  }
+}
+
+std::optional<WorkerFleet::Ready> WorkerFleet::OnMessage(WorkerId id, const v1::FromWorker& message,
+                                                         int64_t /*now_ns*/, Commands& commands) {
+  const auto it = workers_.find(id);
+  if (it == workers_.end()) return std::nullopt;
+  Worker& worker = it->second;
+  switch (message.message_case()) {
+    case v1::FromWorker::kHello: {
+      worker.pid = message.hello().pid();
+      worker.device = message.hello().device();
+      v1::ToWorker order;
+      auto* load = order.mutable_load_model();
+      load->set_path(config_.models[worker.model].path);
+      load->set_name(config_.models[worker.model].name);
+      load->set_precision(config_.precision);
+      load->set_slots(config_.slots);
+      load->set_step_tokens_max(config_.step_tokens_max);
+      auto* parallel = load->mutable_parallel();
+      parallel->set_tensor(1);
+      parallel->set_pipeline(1);
+      parallel->set_sequence(1);
+      parallel->set_ring(1);
+      parallel->set_expert(1);
+      parallel->set_cfg(1);
+      commands.push_back(SendToWorker{id, std::move(order), {}});
+      return std::nullopt;
+    }
+    case v1::FromWorker::kModelLoaded:
+      return OnModelLoaded(id, worker, message.model_loaded());
+    case v1::FromWorker::kFatal:
+      spdlog::error("worker {} gives up: {}", id, message.fatal().message());
+      return std::nullopt;
+    default:
+      return std::nullopt;
+  }
+}
+
+std::optional<WorkerFleet::Ready> WorkerFleet::OnModelLoaded(WorkerId id, Worker& worker,
+                                                             const v1::ModelLoaded& loaded) {
+  Model& model = models_[worker.model];
+  const absl::Status status = FromProto(loaded.status());
+  const auto seat =
+      std::find_if(seats_.begin(), seats_.end(), [&](const Seat& s) { return s.worker == id; });
+  if (!status.ok()) {
+    spdlog::error("{} cannot be loaded: {}", model.description.name(),
+                  std::string(status.message()));
+    // A wrong file stays wrong: trying again would only fill the log.
+    if (absl::IsInvalidArgument(status) || absl::IsNotFound(status)) seat->given_up = true;
+    if (model.token_pixels == 0) {
+      load_errors_[worker.model] = status;
+      model.description.set_state(v1::Model::STATE_FAILED);
+      model.description.set_error(std::string(status.message()));
+    }
+    return std::nullopt;
+  }
+  worker.state = v1::ServerInfo::Worker::STATE_READY;
+  worker.numerics_id = NumericsId(loaded.numerics());
+  seat->delay_ns = 0;
+  model.description = loaded.model();
+  model.description.set_name(config_.models[worker.model].name);
+  model.description.set_state(v1::Model::STATE_READY);
+  model.description.set_numerics_id(worker.numerics_id);
+  model.token_pixels = std::max(1, loaded.token_pixels());
+  model.numerics_id = worker.numerics_id;
+  load_errors_[worker.model] = absl::OkStatus();
+  spdlog::info("worker {} (process {}) serves {} on {}", id, worker.pid, model.description.name(),
+               worker.device);
+
+  Ready ready{id, {}};
+  ready.spec.stages = kWorkerStages;
+  ready.spec.models = {worker.model};
+  ready.spec.slots = config_.slots;
+  ready.spec.step_tokens_max = std::max<int64_t>(
+      1, config_.step_tokens_max > 0 ? config_.step_tokens_max : loaded.knee_tokens());
+  ready.spec.plans_in_flight_max = kWorkerPlansMax;
+  ready.spec.numerics = Intern(worker.numerics_id);
+  for (const auto& point : loaded.cost()) {
+    ready.spec.cost.push_back({FromProtoStage(point.stage()), point.tokens(), point.nanos()});
+  }
+  return ready;
+}
+
+bool WorkerFleet::OnLost(WorkerId id, LostCause cause, const std::string& detail,
+                         int64_t now_ns) {
+  const auto it = workers_.find(id);
+  if (it == workers_.end()) return false;
+  const bool was_ready = it->second.state == v1::ServerInfo::Worker::STATE_READY;
+  const scheduler::ModelId model = it->second.model;
+  workers_.erase(it);
+  for (Seat& seat : seats_) {
+    if (seat.worker != id) continue;
+    seat.worker = 0;
+    ++seat.restarts;
+    seat.failed_starts = cause == LostCause::kStartFailed ? seat.failed_starts + 1 : 0;
+    if (seat.failed_starts >= kFailedStartsMax && models_[model].token_pixels == 0) {
+      seat.given_up = true;
+      load_errors_[model] = Error(absl::StatusCode::kUnavailable, "WORKER_START_FAILED",
+                                  absl::StrCat("no worker can be started: ", detail));
+    }
+    seat.start_at_ns = now_ns + seat.delay_ns;
+    seat.delay_ns = std::clamp(seat.delay_ns * 2, kRestartDelayMinNs, kRestartDelayMaxNs);
+  }
+  return was_ready;
+}
+
+void WorkerFleet::PlanSent(WorkerId id, uint64_t sequence, int64_t predicted_ns) {
+  const auto it = workers_.find(id);
+  if (it != workers_.end()) it->second.plans[sequence] = {predicted_ns, 0};
+}
+
+void WorkerFleet::PlanStarted(WorkerId id, uint64_t sequence, int64_t now_ns) {
+  const auto it = workers_.find(id);
+  if (it == workers_.end()) return;
+  const auto plan = it->second.plans.find(sequence);
+  if (plan != it->second.plans.end()) plan->second.started_ns = now_ns;
+}
+
+void WorkerFleet::PlanDone(WorkerId id, const v1::PlanDone& done, int64_t now_ns) {
+  const auto it = workers_.find(id);
+  if (it == workers_.end()) return;
+  it->second.plans.erase(done.sequence());
+  it->second.busy.Add(now_ns - (done.end_nanos() - done.start_nanos()), now_ns);
+}
+
+std::vector<WorkerId> WorkerFleet::Hung(int64_t now_ns) const {
+  std::vector<WorkerId> hung;
+  for (const auto& [id, worker] : workers_) {
+    for (const auto& [sequence, plan] : worker.plans) {
+      const int64_t limit = std::max(kHangFloorNs, kHangFactor * plan.predicted_ns);
+      if (plan.started_ns != 0 && now_ns - plan.started_ns > limit) {
+        hung.push_back(id);
+        break;
+      }
+    }
+  }
+  return hung;
+}
+
+std::optional<scheduler::ModelId> WorkerFleet::FindModel(const std::string& name) const {
+  for (size_t i = 0; i < config_.models.size(); ++i) {
+    if (config_.models[i].name == name) return static_cast<scheduler::ModelId>(i);
+  }
+  return std::nullopt;
+}
+
+std::string WorkerFleet::NumericsIdOf(WorkerId id) const {
+  const auto it = workers_.find(id);
+  return it == workers_.end() ? "" : it->second.numerics_id;
+}
+
+std::vector<v1::Model> WorkerFleet::Describe() const {
+  std::vector<v1::Model> models;
+  for (const Model& model : models_) models.push_back(model.description);
+  return models;
+}
+
+void WorkerFleet::DescribeWorkers(int64_t now_ns, v1::ServerInfo& info) const {
+  for (const Seat& seat : seats_) {
+    auto* out = info.add_workers();
+    out->set_id(seat.worker);
+    out->set_model(config_.models[seat.model].name);
+    out->set_restarts(seat.restarts);
+    const auto it = workers_.find(seat.worker);
+    if (it == workers_.end()) {
+      out->set_state(v1::ServerInfo::Worker::STATE_LOST);
+      continue;
+    }
+    out->set_state(it->second.state);
+    out->set_pid(it->second.pid);
+    out->set_device(it->second.device);
+    out->set_busy_ratio(it->second.busy.Ratio(now_ns));
+  }
+}
+
+std::optional<absl::Status> WorkerFleet::Hopeless() const {
+  for (const Seat& seat : seats_) {
+    if (!seat.given_up) return std::nullopt;
+  }
+  for (const absl::Status& status : load_errors_) {
+    if (!status.ok()) return status;
+  }
+  return std::nullopt;
+}
+
+scheduler::NumericsKey WorkerFleet::Intern(const std::string& numerics_id) {
+  const auto [it, inserted] = numerics_keys_.try_emplace(numerics_id, numerics_keys_.size() + 1);
+  return it->second;
+}
+
+}  // namespace darkroom::engine

@@ -1,0 +1,105 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "darkroom/v1/admin.pb.h"
+#include "darkroom/v1/model.pb.h"
+#include "engine/busy_meter.h"
+#include "engine/messages.h"
+#include "scheduler/types.h"
+
+namespace darkroom::engine {
+
+struct FleetConfig {
+  struct Model {
+    std::string name;  // "models/{model}"
+    std::string path;
+  };
+  std::vector<Model> models;  // the index is the scheduler's ModelId
+  int workers_per_model = 1;
+  int slots = 32;
+  int64_t step_tokens_max = 0;  // 0: the worker proposes
+  std::string precision = "f32";
+};
+
+// The workers' lives: start, load, ready, lost, start again; and what the models turned out to be.
+// Part of the controller, and as pure.
+class WorkerFleet {
+ public:
+  explicit WorkerFleet(FleetConfig config);
+
+  struct Model {
+    v1::Model description;
+    int32_t token_pixels = 0;  // 0 until a worker has loaded it once
+    std::string numerics_id;
+  };
+  // A worker that became ready, for the scheduler.
+  struct Ready {
+    WorkerId worker;
+    scheduler::ReplicaSpec spec;
+  };
+
+  // Orders every start that is due.
+  void StartDue(int64_t now_ns, Commands& commands);
+  // Hello, load progress, model loaded. Ready when this made the worker ready.
+  std::optional<Ready> OnMessage(WorkerId worker, const v1::FromWorker& message, int64_t now_ns,
+                                 Commands& commands);
+  // True if the worker was ready. One whose kind never started, time after time, is given up.
+  bool OnLost(WorkerId worker, LostCause cause, const std::string& detail, int64_t now_ns);
+
+  void PlanSent(WorkerId worker, uint64_t sequence, int64_t predicted_ns);
+  void PlanStarted(WorkerId worker, uint64_t sequence, int64_t now_ns);
+  void PlanDone(WorkerId worker, const v1::PlanDone& done, int64_t now_ns);
+  // Workers whose running plan has taken far too long.
+  std::vector<WorkerId> Hung(int64_t now_ns) const;
+
+  const Model& model(scheduler::ModelId id) const { return models_[id]; }
+  std::optional<scheduler::ModelId> FindModel(const std::string& name) const;
+  std::string NumericsIdOf(WorkerId worker) const;
+  std::vector<v1::Model> Describe() const;
+  void DescribeWorkers(int64_t now_ns, v1::ServerInfo& info) const;
+  // The first error of a model that never loaded, when no model can be served at all.
+  std::optional<absl::Status> Hopeless() const;
+
+ private:
+  struct Worker {
+    scheduler::ModelId model = 0;
+    v1::ServerInfo::Worker::State state = v1::ServerInfo::Worker::STATE_LOADING;
+    int32_t pid = 0;
+    std::string device;
+    std::string numerics_id;
+    BusyMeter busy;
+    struct Plan {
+      int64_t predicted_ns;
+      int64_t started_ns;  // 0: staged
+    };
+    std::map<uint64_t, Plan> plans;
+  };
+  // A place for a worker, filled anew when its worker dies.
+  struct Seat {
+    scheduler::ModelId model = 0;
+    WorkerId worker = 0;  // 0: empty
+    int64_t start_at_ns = 0;
+    int64_t delay_ns = 0;
+    int32_t restarts = 0;
+    int32_t failed_starts = 0;  // in a row
+    bool given_up = false;
+  };
+
+  std::optional<Ready> OnModelLoaded(WorkerId id, Worker& worker, const v1::ModelLoaded& loaded);
+  scheduler::NumericsKey Intern(const std::string& numerics_id);
+
+  const FleetConfig config_;
+  std::vector<Model> models_;
+  std::vector<absl::Status> load_errors_;
+  std::vector<Seat> seats_;
+  std::map<WorkerId, Worker> workers_;
+  WorkerId last_worker_ = 0;
+  std::map<std::string, scheduler::NumericsKey> numerics_keys_;
+};
+
+}  // namespace darkroom::engine

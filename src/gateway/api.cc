@@ -1,0 +1,208 @@
+#include "gateway/api.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/error.h"
+#include "base/resource_name.h"
+#include "gateway/field_errors.h"
+#include "gateway/gather.h"
+#include "gateway/limits.h"
+#include "gateway/paging.h"
+#include "gateway/reply_errors.h"
+#include "gateway/text.h"
+#include "gateway/validation.h"
+
+namespace darkroom {
+namespace {
+
+namespace limits = gateway_limits;
+
+// The name of a generation of the caller's own tenant.
+absl::StatusOr<std::string> OwnGeneration(const Call& call, std::string_view name) {
+  // Any name longer than the bound is malformed; parsing its start says so without the work.
+  auto parsed = GenerationName::Parse(name.substr(0, limits::kResourceNameBytesMax), "name");
+  if (!parsed.ok()) return parsed.status();
+  if (parsed->tenant != call.tenant) return GenerationNotFound();
+  return parsed->ToString();
+}
+
+// OK when `parent` is the caller's own tenant, or empty.
+absl::Status CheckParent(const Call& call, std::string_view parent, std::string_view field) {
+  constexpr std::string_view kPrefix = "tenants/";
+  if (parent.empty()) return absl::OkStatus();
+  if (parent.substr(0, kPrefix.size()) != kPrefix || !IsValidId(parent.substr(kPrefix.size()))) {
+    FieldErrors errors;
+    errors.Add(field, "RESOURCE_NAME_INVALID", "is not a tenant's name",
+               "must be empty or tenants/{tenant}, the id 1 to 63 characters of a-z, 0-9 and -");
+    return errors.ToStatus();
+  }
+  if (parent.substr(kPrefix.size()) != call.tenant) return TenantNotFound();
+  return absl::OkStatus();
+}
+
+// The generation that validate_only answers with: nothing was created, so no name and no state.
+v1::Generation Hypothetical(v1::GenerateRequest resolved) {
+  v1::Generation generation;
+  *generation.mutable_request() = std::move(resolved);
+  return generation;
+}
+
+}  // namespace
+
+Api::Api(Engine& engine, Clock& clock, Options options)
+    : engine_(engine),
+      clock_(clock),
+      options_(std::move(options)),
+      included_outputs_(limits::kIncludedOutputsBytesInFlightMax) {}
+
+absl::StatusOr<Engine::Submit> Api::Resolve(const Call& call, const v1::GenerateRequest& request) {
+  if (absl::Status status = CheckParent(call, request.parent(), "parent"); !status.ok()) {
+    return status;
+  }
+  auto resolved = ResolveGenerateRequest(request, call.tenant, engine_.Models(), options_.random);
+  if (!resolved.ok()) return resolved.status();
+  Engine::Submit submit;
+  submit.tenant = call.tenant;
+  submit.request_hash = RequestHash(request);
+  submit.request = *std::move(resolved);
+  return submit;
+}
+
+void Api::CreateGeneration(CallPtr call, v1::CreateGenerationRequest request,
+                           Reply<v1::Generation> reply) {
+  auto submit = Resolve(*call, request.request());
+  if (!submit.ok()) return std::move(reply)(submit.status());
+  if (submit->request.validate_only()) {
+    return std::move(reply)(Hypothetical(std::move(submit->request)));
+  }
+  submit->abandon = Engine::Abandon::kKeep;
+  engine_.SubmitGeneration(*std::move(submit), std::move(reply));
+}
+
+void Api::Generate(CallPtr call, v1::GenerateRequest request, std::shared_ptr<EventFeed> feed) {
+  auto submit = Resolve(*call, request);
+  if (!submit.ok()) return feed->StartError(submit.status());
+  if (submit->request.validate_only()) {
+    v1::GenerateEvent event;
+    const absl::Time now = clock_.WallTime();
+    event.mutable_time()->set_seconds(absl::ToUnixSeconds(now));
+    event.mutable_time()->set_nanos(
+        static_cast<int32_t>(absl::ToUnixNanos(now) - absl::ToUnixSeconds(now) * 1'000'000'000));
+    *event.mutable_queued()->mutable_resolved() = Hypothetical(std::move(submit->request));
+    return feed->StartSingle(std::move(event));
+  }
+  submit->abandon = submit->request.request_id().empty() ? Engine::Abandon::kCancelNow
+                                                         : Engine::Abandon::kCancelAfterGrace;
+  feed->StartSubmit(*std::move(submit));
+}
+
+void Api::WatchGeneration(CallPtr call, v1::WatchGenerationRequest request,
+                          std::shared_ptr<EventFeed> feed) {
+  auto name = OwnGeneration(*call, request.name());
+  if (!name.ok()) return feed->StartError(name.status());
+  if (request.after_sequence() < 0) {
+    FieldErrors errors;
+    errors.Add("after_sequence", "SEQUENCE_OUT_OF_RANGE",
+               absl::StrCat("is ", request.after_sequence()),
+               "must be 0 or an event's sequence number; nearest: 0");
+    return feed->StartError(errors.ToStatus());
+  }
+  feed->StartWatch(*std::move(name), request.after_sequence());
+}
+
+void Api::GetGeneration(CallPtr call, v1::GetGenerationRequest request,
+                        Reply<v1::Generation> reply) {
+  auto name = OwnGeneration(*call, request.name());
+  if (!name.ok()) return std::move(reply)(name.status());
+  if (!request.include_outputs()) return engine_.GetGeneration(*name, std::move(reply));
+  engine_.GetGeneration(*name, [this, call = std::move(call), reply = std::move(reply)](
+                                   absl::StatusOr<v1::Generation> generation) mutable {
+    if (!generation.ok()) return std::move(reply)(generation.status());
+    GatherOutputs(engine_, included_outputs_, std::move(call), *std::move(generation),
+                  std::move(reply));
+  });
+}
+
+void Api::ListGenerations(CallPtr call, v1::ListGenerationsRequest request,
+                          Reply<v1::ListGenerationsResponse> reply) {
+  if (absl::Status status = CheckParent(*call, request.parent(), "parent"); !status.ok()) {
+    return std::move(reply)(status);
+  }
+  FieldErrors errors;
+  GenerationStore::ListQuery query;
+  query.tenant = call->tenant;
+  query.page_size = CheckedPageSize(request.page_size(), errors);
+  query.page_token = CheckedPageToken(request.page_token(), errors);
+  for (const int state : request.states()) {
+    if (!v1::Generation::State_IsValid(state) || state == v1::Generation::STATE_UNSPECIFIED) {
+      errors.Add("states", "STATE_UNKNOWN", absl::StrCat("has ", state, ", which is no state"),
+                 "must be states of Generation other than STATE_UNSPECIFIED");
+      break;
+    }
+    const auto known = static_cast<v1::Generation::State>(state);
+    if (std::find(query.states.begin(), query.states.end(), known) == query.states.end()) {
+      query.states.push_back(known);
+    }
+  }
+  if (!errors.empty()) return std::move(reply)(errors.ToStatus());
+  GatherPage(engine_, std::move(query), std::move(reply));
+}
+
+void Api::CancelGeneration(CallPtr call, v1::CancelGenerationRequest request,
+                           Reply<v1::Generation> reply) {
+  auto name = OwnGeneration(*call, request.name());
+  if (!name.ok()) return std::move(reply)(name.status());
+  engine_.CancelGeneration(*name, std::move(reply));
+}
+
+void Api::DeleteGeneration(CallPtr call, v1::DeleteGenerationRequest request,
+                           Reply<google::protobuf::Empty> reply) {
+  auto name = OwnGeneration(*call, request.name());
+  if (!name.ok()) return std::move(reply)(name.status());
+  engine_.DeleteGeneration(*name, [reply = std::move(reply)](absl::Status status) mutable {
+    if (!status.ok()) return std::move(reply)(status);
+    std::move(reply)(google::protobuf::Empty());
+  });
+}
+
+void Api::ListModels(CallPtr call, v1::ListModelsRequest request,
+                     Reply<v1::ListModelsResponse> reply) {
+  FieldErrors errors;
+  const int page_size = CheckedPageSize(request.page_size(), errors);
+  const std::string after = CheckedPageToken(request.page_token(), errors);
+  if (!errors.empty()) return std::move(reply)(errors.ToStatus());
+  std::vector<v1::Model> models = engine_.Models();
+  std::sort(models.begin(), models.end(),
+            [](const v1::Model& a, const v1::Model& b) { return a.name() < b.name(); });
+  // The token is the last name given, so that a model that comes or goes meanwhile shifts nothing.
+  v1::ListModelsResponse response;
+  for (v1::Model& model : models) {
+    if (model.name() <= after) continue;
+    if (response.models_size() == page_size) {
+      response.set_next_page_token(response.models(page_size - 1).name());
+      break;
+    }
+    *response.add_models() = std::move(model);
+  }
+  std::move(reply)(std::move(response));
+}
+
+void Api::GetModel(CallPtr call, v1::GetModelRequest request, Reply<v1::Model> reply) {
+  for (v1::Model& model : engine_.Models()) {
+    if (model.name() == request.name()) return std::move(reply)(std::move(model));
+  }
+  std::move(reply)(absl::Status(
+      Error(absl::StatusCode::kNotFound, "MODEL_NOT_FOUND",
+            absl::StrCat("there is no model ", Quoted(request.name(), limits::kQuotedBytesMax),
+                         "; ListModels tells what is served"))));
+}
+
+void Api::GetServerInfo(CallPtr call, v1::GetServerInfoRequest request,
+                        Reply<v1::ServerInfo> reply) {
+  std::move(reply)(engine_.Info());
+}
+
+}  // namespace darkroom

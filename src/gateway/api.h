@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "darkroom/engine.h"
+#include "darkroom/v1/admin.pb.h"
+#include "darkroom/v1/generation.pb.h"
+#include "darkroom/v1/model.pb.h"
+#include "gateway/call.h"
+#include "gateway/event_feed.h"
+#include "google/protobuf/empty.pb.h"
+
+namespace darkroom {
+
+// What every method of the API means, whichever transport it came by: checks the request, resolves
+// names within the caller's tenant, asks the engine. Another tenant's resource and a missing one
+// give the same bytes.
+//
+// Thread-safe; never blocks. Replies come on the caller's thread or an engine thread, exactly once.
+// Every error of a reply was made by Error. `engine` and `clock` must outlive all replies.
+class Api {
+ public:
+  struct Options {
+    // 64 random bits for seeds nobody chose; called on several threads at once.
+    std::function<uint64_t()> random;
+  };
+  Api(Engine& engine, Clock& clock, Options options);
+
+  template <typename T>
+  using Reply = Callback<absl::StatusOr<T>>;
+  using CallPtr = std::shared_ptr<Call>;
+
+  void CreateGeneration(CallPtr call, v1::CreateGenerationRequest request,
+                        Reply<v1::Generation> reply);
+  void GetGeneration(CallPtr call, v1::GetGenerationRequest request, Reply<v1::Generation> reply);
+  void ListGenerations(CallPtr call, v1::ListGenerationsRequest request,
+                       Reply<v1::ListGenerationsResponse> reply);
+  void CancelGeneration(CallPtr call, v1::CancelGenerationRequest request,
+                        Reply<v1::Generation> reply);
+  void DeleteGeneration(CallPtr call, v1::DeleteGenerationRequest request,
+                        Reply<google::protobuf::Empty> reply);
+  void ListModels(CallPtr call, v1::ListModelsRequest request, Reply<v1::ListModelsResponse> reply);
+  void GetModel(CallPtr call, v1::GetModelRequest request, Reply<v1::Model> reply);
+  void GetServerInfo(CallPtr call, v1::GetServerInfoRequest request, Reply<v1::ServerInfo> reply);
+
+  // Streams: `feed` is new; it gives its sink events and finally the call's status.
+  void Generate(CallPtr call, v1::GenerateRequest request, std::shared_ptr<EventFeed> feed);
+  void WatchGeneration(CallPtr call, v1::WatchGenerationRequest request,
+                       std::shared_ptr<EventFeed> feed);
+
+  Engine& engine() { return engine_; }
+
+ private:
+  // The request with its defaults, after every check; see ResolveGenerateRequest.
+  absl::StatusOr<Engine::Submit> Resolve(const Call& call, const v1::GenerateRequest& request);
+
+  Engine& engine_;
+  Clock& clock_;
+  const Options options_;
+  // Bytes of outputs inside unary replies that are not yet sent.
+  Budget included_outputs_;
+};
+
+}  // namespace darkroom

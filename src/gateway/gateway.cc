@@ -1,0 +1,136 @@
+#include "gateway/gateway.h"
+
+#include <sys/random.h>
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/error.h"
+#include "base/logging.h"
+#include "gateway/api.h"
+#include "gateway/call_gate.h"
+#include "gateway/grpc_services.h"
+#include "gateway/listen_address.h"
+#include "google/protobuf/stubs/logging.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/resource_quota.h"
+#include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
+
+namespace darkroom {
+namespace {
+
+namespace limits = gateway_limits;
+
+constexpr char kGenerationService[] = "darkroom.v1.GenerationService";
+
+uint64_t SystemRandom() {
+  uint64_t bits = 0;
+  // Up to 256 bytes come whole once the kernel's pool is up, which is long before any daemon.
+  while (getrandom(&bits, sizeof(bits), 0) != static_cast<ssize_t>(sizeof(bits))) {
+  }
+  return bits;
+}
+
+// Clients are told what was wrong with their bytes; the daemon's log is not theirs to fill.
+void DropProtobufComplaints(google::protobuf::LogLevel, const char*, int, const std::string&) {}
+
+void ApplyLimits(grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(limits::kMessageBytesMax);
+  builder.SetMaxSendMessageSize(limits::kReplyBytesMax);
+  builder.SetResourceQuota(
+      grpc::ResourceQuota("gateway").Resize(static_cast<size_t>(limits::kTransportBytesMax)));
+  // Decompressing happens before any check of size: a gzip message of 4 MiB holds up to 4 GiB.
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, limits::kMetadataBytesMax);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, limits::kStreamsPerConnectionMax);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             limits::kPingIntervalMsMin);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, limits::kPingStrikesMax);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, limits::kKeepaliveIntervalMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, limits::kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  // Otherwise a second daemon on the same port would silently take half of the connections.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+}
+
+absl::Status CheckOptions(const Gateway::Options& options) {
+  if (options.calls_max >= 1 && options.calls_max <= limits::kCallsMaxMax) return absl::OkStatus();
+  const std::string rule = absl::StrCat("must be 1 to ", limits::kCallsMaxMax);
+  return Error(absl::StatusCode::kInvalidArgument, "CALLS_MAX_OUT_OF_RANGE",
+               absl::StrCat("limits.calls_max is ", options.calls_max, "; ", rule))
+      .Field("limits.calls_max", rule);
+}
+
+}  // namespace
+
+// Members in order of dependency: the gRPC server goes first.
+struct Gateway::Server {
+  Server(Engine& engine, Clock& clock, const Options& options)
+      : api(engine, clock, {options.random ? options.random : SystemRandom}),
+        gate(options.calls_max),
+        services(MakeGrpcServices(api, gate)) {}
+
+  Api api;
+  CallGate gate;
+  std::vector<std::unique_ptr<grpc::Service>> services;
+  int port = 0;
+  std::unique_ptr<grpc::Server> grpc;
+};
+
+absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(const Options& options, Engine& engine,
+                                                        Clock& clock) {
+  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
+  const auto address = CheckedListenAddress(options.address);
+  if (!address.ok()) return address.status();
+  google::protobuf::SetLogHandler(&DropProtobufComplaints);
+  grpc::EnableDefaultHealthCheckService(true);
+
+  auto server = std::make_unique<Server>(engine, clock, options);
+  grpc::ServerBuilder builder;
+  ApplyLimits(builder);
+  builder.AddListeningPort(*address, grpc::InsecureServerCredentials(), &server->port);
+  for (const auto& service : server->services) builder.RegisterService(service.get());
+  server->grpc = builder.BuildAndStart();
+  if (server->grpc == nullptr || server->port == 0) {
+    return absl::Status(Error(absl::StatusCode::kUnavailable, "LISTEN_FAILED",
+                              absl::StrCat("cannot listen on ", *address,
+                                           ": the port is taken or not allowed; choose another "
+                                           "with listen.grpc, or port 0 for any free one")));
+  }
+  auto gateway = std::unique_ptr<Gateway>(new Gateway(std::move(server)));
+  gateway->SetServing(true);
+  return gateway;
+}
+
+Gateway::Gateway(std::unique_ptr<Server> server) : server_(std::move(server)) {}
+
+Gateway::~Gateway() { Shutdown(absl::ZeroDuration()); }
+
+int Gateway::port() const { return server_->port; }
+
+int64_t Gateway::open_calls() const { return server_->gate.open_calls(); }
+
+void Gateway::SetServing(bool serving) {
+  auto* health = server_->grpc->GetHealthCheckService();
+  health->SetServingStatus(kGenerationService, serving);
+  health->SetServingStatus("", serving);
+}
+
+void Gateway::Drain() {
+  // Final: nothing sets a service to SERVING again.
+  server_->grpc->GetHealthCheckService()->Shutdown();
+}
+
+void Gateway::Shutdown(absl::Duration grace) {
+  if (server_->grpc == nullptr) return;
+  Drain();
+  server_->grpc->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+  // gRPC has cancelled what was left; each call still ends by itself, some once the engine answers.
+  server_->gate.AwaitNoneOpen();
+  server_->grpc.reset();
+}
+
+}  // namespace darkroom

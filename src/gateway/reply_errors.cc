@@ -1,0 +1,32 @@
+#include "gateway/reply_errors.h"
+
+#include <string>
+
+#include "base/error.h"
+#include "base/logging.h"
+
+namespace darkroom {
+
+absl::Status GenerationNotFound() {
+  return Error(absl::StatusCode::kNotFound, "GENERATION_NOT_FOUND", "there is no such generation");
+}
+
+absl::Status TenantNotFound() {
+  return Error(absl::StatusCode::kNotFound, "TENANT_NOT_FOUND", "there is no such tenant");
+}
+
+absl::Status CallCancelled() {
+  return Error(absl::StatusCode::kCancelled, "CALL_CANCELLED", "the call was cancelled");
+}
+
+absl::Status ForClient(const absl::Status& status) {
+  if (status.ok()) return status;
+  const std::string reason = ErrorReason(status);
+  if (reason == "GENERATION_NOT_FOUND") return GenerationNotFound();
+  if (!reason.empty()) return status;
+  spdlog::error("internal error hidden from a client: {}", status.ToString());
+  return Error(absl::StatusCode::kInternal, "INTERNAL",
+               "the server failed to handle the call; its log tells more");
+}
+
+}  // namespace darkroom

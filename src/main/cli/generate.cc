@@ -1,0 +1,235 @@
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "base/error.h"
+#include "main/cli/command.h"
+#include "main/cli/follower.h"
+
+namespace darkroom::cli {
+namespace {
+
+constexpr char kDefaultOut[] = "{id}-{index}.png";
+constexpr absl::Duration kReconnectDelay = absl::Seconds(1);
+
+struct GenerateFlags {
+  std::string model;
+  std::string prompt;
+  std::optional<int32_t> steps;
+  std::optional<int64_t> seed;
+  std::string size;
+  std::optional<double> guidance_scale;
+  int32_t num_images = 0;
+  std::string out = kDefaultOut;
+  std::string request_id;
+  std::vector<std::string> labels;
+  bool no_metadata = false;
+  bool validate_only = false;
+  int wait_seconds = 60;
+};
+
+absl::Status Usage(const std::string& message) {
+  return Error(absl::StatusCode::kInvalidArgument, "FLAG_INVALID", message);
+}
+
+// "512x256", or "512" for a square.
+absl::Status ParseSize(const std::string& text, v1::GenerateRequest& request) {
+  const std::vector<std::string> sides = absl::StrSplit(text, absl::ByAnyChar("xX"));
+  int32_t width = 0;
+  int32_t height = 0;
+  if (sides.empty() || sides.size() > 2 || !absl::SimpleAtoi(sides.front(), &width) ||
+      !absl::SimpleAtoi(sides.back(), &height)) {
+    return Usage(absl::StrCat("--size is \"", Printable(text, 40),
+                              "\"; must be WIDTHxHEIGHT in pixels, for example 256x256"));
+  }
+  request.set_width(width);
+  request.set_height(height);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::GenerateRequest> RequestOf(const GenerateFlags& flags) {
+  v1::GenerateRequest request;
+  request.set_model(ModelNameOf(flags.model));
+  request.set_prompt(flags.prompt);
+  if (!flags.size.empty()) {
+    if (absl::Status status = ParseSize(flags.size, request); !status.ok()) return status;
+  }
+  request.set_num_images(flags.num_images);
+  if (flags.steps) request.mutable_sampling()->set_steps(*flags.steps);
+  if (flags.seed) request.mutable_sampling()->set_seed(*flags.seed);
+  if (flags.guidance_scale) request.mutable_sampling()->set_guidance_scale(*flags.guidance_scale);
+  request.mutable_output()->set_omit_metadata(flags.no_metadata);
+  request.set_request_id(flags.request_id);
+  request.set_validate_only(flags.validate_only);
+  for (const std::string& label : flags.labels) {
+    const std::pair<std::string, std::string> pair = absl::StrSplit(label, absl::MaxSplits('=', 1));
+    (*request.mutable_labels())[pair.first] = pair.second;
+  }
+  return request;
+}
+
+// True when another attempt may go better: the server asks for one before anything began, or the
+// connection broke and the request id finds the generation again.
+bool WorthRetrying(const absl::Status& status, const Follower& follower,
+                   const v1::GenerateRequest& request) {
+  if (status.code() == absl::StatusCode::kUnavailable && !follower.seen_any()) {
+    return RetryDelay(status) > absl::ZeroDuration();
+  }
+  return status.code() == absl::StatusCode::kUnavailable && !request.request_id().empty();
+}
+
+// Sleeps, but wakes for ctrl-C.
+void Sleep(absl::Duration duration, const Canceller& interrupt) {
+  const absl::Time end = absl::Now() + duration;
+  while (absl::Now() < end && !interrupt.cancelled()) {
+    absl::SleepFor(std::min(absl::Milliseconds(50), end - absl::Now()));
+  }
+}
+
+// Ctrl-C: the stream is broken off already, which cancels a generation without request id; the call
+// makes sure of the others, and that it is done when the prompt comes back.
+int Interrupted(Session& session, Follower& follower) {
+  follower.Show("cancelling");
+  if (!follower.name().empty()) {
+    const auto cancelled = session.client.CancelGeneration(follower.name());
+    follower.Clear();
+    if (!cancelled.ok()) {
+      session.output.Fail(cancelled.status());
+    } else {
+      session.output.Note(absl::StrCat("cancelled ", IdOf(follower.name())));
+    }
+  }
+  return kExitInterrupted;
+}
+
+int ShowResolved(Session& session, const v1::GenerateRequest& request) {
+  const auto generation = session.client.CreateGeneration(request);
+  if (!generation.ok()) return session.output.Fail(generation.status());
+  if (session.output.json()) {
+    session.output.Json(*generation);
+    return 0;
+  }
+  const v1::GenerateRequest& resolved = generation->request();
+  session.output.Line(absl::StrCat(
+      "valid: ", resolved.model(), ", ", resolved.width(), "x", resolved.height(), ", ",
+      resolved.sampling().steps(), " steps, guidance scale ", resolved.sampling().guidance_scale(),
+      ", ", resolved.num_images(), resolved.num_images() == 1 ? " image" : " images"));
+  return 0;
+}
+
+int RunGenerate(const GenerateFlags& flags, Session& session) {
+  const auto request = RequestOf(flags);
+  if (!request.ok()) {
+    session.output.Fail(request.status());
+    return kExitUsage;
+  }
+  if (flags.validate_only) return ShowResolved(session, *request);
+  if (const absl::Status status = OutputFiles(flags.out).Check(request->num_images());
+      !status.ok()) {
+    return session.output.Fail(status);
+  }
+  Follower follower(session, flags.out);
+  absl::Time give_up = absl::Now() + absl::Seconds(flags.wait_seconds);
+  while (true) {
+    int64_t seen = follower.last_sequence();
+    const absl::Status status = session.client.Generate(
+        *request, [&](const v1::GenerateEvent& event) { return follower.OnEvent(event); },
+        &session.interrupt);
+    if (session.interrupt.cancelled()) return Interrupted(session, follower);
+    if (status.ok()) return follower.Conclude();
+    // Each piece of progress earns a new wait.
+    if (follower.last_sequence() > seen) give_up = absl::Now() + absl::Seconds(flags.wait_seconds);
+    const absl::Duration delay = std::max(RetryDelay(status), kReconnectDelay);
+    if (!WorthRetrying(status, follower, *request) || absl::Now() + delay > give_up) {
+      follower.Clear();
+      return session.output.Fail(status);
+    }
+    follower.Show(absl::StrCat("waiting: ", Printable(std::string(status.message()), 60)));
+    Sleep(delay, session.interrupt);
+  }
+}
+
+struct WatchFlags {
+  std::string name;
+  int64_t after_sequence = 0;
+  std::string out;
+};
+
+int RunWatch(const WatchFlags& flags, Session& session) {
+  Follower follower(session, flags.out);
+  if (!flags.out.empty()) {
+    // How many outputs there will be is the generation's to tell.
+    const auto generation = session.client.GetGeneration(GenerationNameOf(flags.name), false);
+    if (!generation.ok()) return session.output.Fail(generation.status());
+    const absl::Status status = OutputFiles(flags.out).Check(generation->request().num_images());
+    if (!status.ok()) return session.output.Fail(status);
+  }
+  const absl::Status status = session.client.WatchGeneration(
+      GenerationNameOf(flags.name), flags.after_sequence,
+      [&](const v1::GenerateEvent& event) { return follower.OnEvent(event); }, &session.interrupt);
+  // Watching is not owning: the generation goes on.
+  if (session.interrupt.cancelled()) return kExitInterrupted;
+  if (!status.ok()) {
+    follower.Clear();
+    return session.output.Fail(status);
+  }
+  return follower.Conclude();
+}
+
+void AddWatch(CLI::App& app, Run& run) {
+  auto flags = std::make_shared<WatchFlags>();
+  CLI::App* command = app.add_subcommand("watch", "Follow a generation until it ends");
+  command->add_option("name", flags->name, "Name or id of the generation")->required();
+  CLI::Option* after =
+      command->add_option("--after", flags->after_sequence,
+                          "Only events after this sequence number (default: all that are kept)");
+  command->add_option("--out", flags->out, "Also write the outputs; see generate")->excludes(after);
+  command->callback([&run, flags] {
+    run.body = [flags](Session& session) { return RunWatch(*flags, session); };
+    run.handles_interrupt = true;
+  });
+}
+
+}  // namespace
+
+void AddGenerate(CLI::App& app, Run& run) {
+  auto flags = std::make_shared<GenerateFlags>();
+  CLI::App* command = app.add_subcommand("generate", "Generate images");
+  command->add_option("--model", flags->model,
+                      "Model; may be left out when the server serves one (see `models`)");
+  command
+      ->add_option("--prompt", flags->prompt,
+                   "What to show; for a class-conditional model the name of a class")
+      ->required();
+  command->add_option("--steps", flags->steps, "Denoising steps");
+  command->add_option("--seed", flags->seed, "Seed; picked and told when left out");
+  command->add_option("--size", flags->size, "WIDTHxHEIGHT in pixels");
+  command->add_option("--guidance-scale", flags->guidance_scale,
+                      "Classifier-free guidance, 1 to 30; 1 turns it off");
+  command->add_option("--num-images", flags->num_images, "Images to make (default 1)");
+  command->add_option(
+      "--out", flags->out,
+      absl::StrCat("Path to write; {index}, {seed} and {id} are filled in (default ", kDefaultOut,
+                   ")"));
+  command->add_option("--request-id", flags->request_id,
+                      "UUID that makes the call repeatable: the same id finds the same generation");
+  command->add_option("--label", flags->labels, "KEY=VALUE to find it by; may be repeated");
+  command->add_option("--wait", flags->wait_seconds,
+                      "Seconds to keep trying while the server is not ready (default 60)");
+  command->add_flag("--no-metadata", flags->no_metadata,
+                    "Leave prompt and parameters out of the picture's metadata");
+  command->add_flag("--validate-only", flags->validate_only,
+                    "Check the request and tell the defaults, without generating");
+  command->callback([&run, flags] {
+    run.body = [flags](Session& session) { return RunGenerate(*flags, session); };
+    run.handles_interrupt = true;
+  });
+  AddWatch(app, run);
+}
+
+}  // namespace darkroom::cli

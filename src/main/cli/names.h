@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+
+namespace darkroom::cli {
+
+// "tenants/local/generations/{id}" for a bare id; a full name as it is.
+std::string GenerationNameOf(const std::string& name_or_id);
+// "models/{id}" for a bare id; a full name, or nothing, as it is.
+std::string ModelNameOf(const std::string& name_or_id);
+// The last part of a name.
+std::string IdOf(const std::string& name);
+
+}  // namespace darkroom::cli

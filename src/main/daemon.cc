@@ -1,0 +1,181 @@
+// darkroomd: the daemon. Puts the layers together and takes them apart again;
+// docs/life_of_a_request.md tells what happens in between.
+
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/bounded_queue.h"
+#include "base/logging.h"
+#include "engine/limits.h"
+#include "engine/local_engine.h"
+#include "gateway/gateway.h"
+#include "main/daemon_flags.h"
+#include "main/signals.h"
+#include "main/version.h"
+#include "store/directory_blob_store.h"
+#include "store/sqlite_store.h"
+#include "store/store_thread.h"
+#include "supervisor/supervisor.h"
+
+namespace darkroom {
+namespace {
+
+// Open calls get this long to end once everything accepted has ended.
+constexpr absl::Duration kCallsGrace = absl::Seconds(2);
+// Signals and reports that wait for main.
+constexpr int kWakesMax = 16;
+
+// What main waits for.
+struct Wake {
+  enum Kind { kSignal, kDrained, kFatal } kind;
+  absl::Status status;
+};
+
+engine::ControllerConfig ControllerConfigFrom(const Config& config, int64_t boot) {
+  engine::ControllerConfig controller;
+  for (const auto& model : config.models) {
+    controller.fleet.models.push_back({absl::StrCat("models/", model.name), model.path});
+  }
+  controller.fleet.workers_per_model = config.workers.count;
+  controller.fleet.slots = config.workers.slots;
+  controller.fleet.step_tokens_max = config.scheduler.step_tokens_max;
+  controller.checkpoint_steps = config.workers.checkpoint_steps;
+  controller.media_threads = engine::kMediaThreads;
+  controller.generations_per_tenant_max = config.limits.queued_generations_per_tenant;
+  controller.retention_ns = int64_t{config.store.retention_hours} * 3600 * 1'000'000'000;
+  controller.boot = boot;
+  return controller;
+}
+
+// The number of this start and the queue to go on with.
+absl::Status Recover(GenerationStore& store, int64_t& boot, engine::Recovered& recovered) {
+  return store.Transact([&]() -> absl::Status {
+    auto number = store.NextBoot();
+    if (!number.ok()) return number.status();
+    boot = *number;
+    auto unfinished = store.Unfinished();
+    if (!unfinished.ok()) return unfinished.status();
+    for (auto& generation : *unfinished) {
+      auto events = store.EventsAfter(generation.name(), 0);
+      if (!events.ok()) return events.status();
+      recovered.items.push_back({std::move(generation), *std::move(events)});
+    }
+    return absl::OkStatus();
+  });
+}
+
+// Appears whole or not at all: who waits for it never reads half a number.
+absl::Status WritePortFile(const std::string& path, int port) {
+  const std::string temporary = path + ".tmp";
+  std::ofstream(temporary) << port << "\n";
+  if (std::rename(temporary.c_str(), path.c_str()) != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("cannot write the port file ", path));
+  }
+  return absl::OkStatus();
+}
+
+// Waits for the end: a signal drains, a second one stops at once.
+absl::Status ServeUntilTold(BoundedQueue<Wake>& wakes, Gateway& gateway,
+                            engine::LocalEngine& engine, const Config& config) {
+  int64_t deadline_ns = -1;
+  while (true) {
+    std::vector<Wake> batch;
+    const int64_t now_ns = Clock::Real().MonotonicNanos();
+    const int64_t wait_ns = deadline_ns < 0 ? -1 : std::max<int64_t>(0, deadline_ns - now_ns);
+    wakes.PopAll(batch, 1, wait_ns);
+    if (batch.empty()) {
+      spdlog::warn("still working after {} s; the rest goes on at the next start",
+                   config.drain_seconds_max);
+      return absl::OkStatus();
+    }
+    switch (batch[0].kind) {
+      case Wake::kSignal:
+        if (deadline_ns >= 0) {
+          spdlog::warn("told twice: stopping now; the rest goes on at the next start");
+          return absl::OkStatus();
+        }
+        spdlog::info("draining: refusing new work, finishing what was accepted");
+        deadline_ns = now_ns + int64_t{config.drain_seconds_max} * 1'000'000'000;
+        gateway.Drain();
+        engine.Drain();
+        break;
+      case Wake::kDrained:
+        spdlog::info("drained");
+        return absl::OkStatus();
+      case Wake::kFatal:
+        return batch[0].status;
+    }
+  }
+}
+
+absl::Status Run(const DaemonFlags& flags, Signals& signals) {
+  const Config& config = flags.config;
+  SqliteStoreOptions store_options;
+  store_options.free_bytes_min = config.store.free_bytes_min;
+  auto sqlite = OpenSqliteStore(config.store.path, store_options);
+  if (!sqlite.ok()) return sqlite.status();
+  auto blobs = OpenDirectoryBlobStore(config.store.path + "/blobs");
+  if (!blobs.ok()) return blobs.status();
+  int64_t boot = 0;
+  engine::Recovered recovered;
+  if (auto status = Recover(**sqlite, boot, recovered); !status.ok()) return status;
+  StoreThread store(*std::move(sqlite));
+
+  // Shared with the signal thread, which lives longer than this function.
+  const auto wakes = std::make_shared<BoundedQueue<Wake>>(kWakesMax);
+  engine::LocalEngineOptions options;
+  options.controller = ControllerConfigFrom(config, boot);
+  options.worker.program = config.workers.program;
+  options.worker.threads = config.workers.threads;
+  options.version = kVersion;
+  options.on_drained = [wakes] { wakes->Push({Wake::kDrained, {}}); };
+  options.on_fatal = [wakes](const absl::Status& status) { wakes->Push({Wake::kFatal, status}); };
+  engine::LocalEngine engine(options, store, **blobs, Clock::Real());
+  auto workers = Supervisor::Create(engine);
+  if (!workers.ok()) return workers.status();
+  engine.Start(**workers, std::move(recovered));
+
+  Gateway::Options gateway_options;
+  gateway_options.address = config.listen.grpc;
+  gateway_options.calls_max = config.limits.calls_max;
+  auto gateway = Gateway::Start(gateway_options, engine, Clock::Real());
+  absl::Status status = gateway.status();
+  if (status.ok() && !flags.port_file.empty()) {
+    status = WritePortFile(flags.port_file, (*gateway)->port());
+  }
+  if (status.ok()) {
+    signals.Listen([wakes](int) { wakes->TryPush({Wake::kSignal, {}}); });
+    spdlog::info("darkroomd {} listens on port {}; loopback only, no TLS, one tenant: local",
+                 kVersion, (*gateway)->port());
+    status = ServeUntilTold(*wakes, **gateway, engine, config);
+    (*gateway)->Shutdown(kCallsGrace);
+  }
+  engine.Stop();
+  workers->reset();
+  store.Stop();
+  return status;
+}
+
+}  // namespace
+}  // namespace darkroom
+
+int main(int argc, char** argv) {
+  darkroom::Signals signals;
+  auto flags = darkroom::ParseDaemonFlags(argc, argv);
+  if (!flags.ok()) {
+    std::fprintf(stderr, "darkroomd: %s\n", std::string(flags.status().message()).c_str());
+    return 2;
+  }
+  const auto& log = flags->config.log;
+  absl::Status status = darkroom::InitLogging("darkroomd", log.level, log.json);
+  if (status.ok()) status = darkroom::Run(*flags, signals);
+  if (!status.ok()) {
+    std::fprintf(stderr, "darkroomd: %s\n", std::string(status.message()).c_str());
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,54 @@
+#include "scheduler/cost_table.h"
+
+#include <algorithm>
+
+#include "scheduler/limits.h"
+
+namespace darkroom::scheduler {
+namespace {
+
+// A correction moves by this share of each new observation, and stays within these bounds, so that
+// one stalled quantum does not spoil the predictions of the next hundred.
+constexpr double kCorrectionRate = 0.1;
+constexpr double kCorrectionMin = 0.01;
+constexpr double kCorrectionMax = 1000.0;
+
+}  // namespace
+
+CostTable::CostTable(const std::vector<CostPoint>& points) {
+  correction_.fill(1.0);
+  for (const CostPoint& point : points) points_[static_cast<int>(point.stage)].push_back(point);
+  for (auto& stage : points_) {
+    std::sort(stage.begin(), stage.end(),
+              [](const CostPoint& a, const CostPoint& b) { return a.tokens < b.tokens; });
+  }
+}
+
+int64_t CostTable::Profile(Stage stage, int64_t tokens) const {
+  const auto& points = points_[static_cast<int>(stage)];
+  if (points.empty()) return std::max<int64_t>(1, tokens) * kDefaultNanosPerToken;
+  for (const CostPoint& point : points) {
+    if (tokens <= point.tokens) return std::max<int64_t>(1, point.nanos);
+  }
+  // Beyond the profile the work is compute-bound: time grows with the tokens.
+  const CostPoint& last = points.back();
+  return std::max<int64_t>(
+      1, static_cast<int64_t>(static_cast<double>(last.nanos) * static_cast<double>(tokens) /
+                              static_cast<double>(last.tokens)));
+}
+
+int64_t CostTable::Predict(Stage stage, int64_t tokens) const {
+  const double nanos =
+      static_cast<double>(Profile(stage, tokens)) * correction_[static_cast<int>(stage)];
+  return std::max<int64_t>(1, static_cast<int64_t>(nanos));
+}
+
+void CostTable::Observe(Stage stage, int64_t tokens, int64_t actual_ns) {
+  const double ratio =
+      std::clamp(static_cast<double>(actual_ns) / static_cast<double>(Profile(stage, tokens)),
+                 kCorrectionMin, kCorrectionMax);
+  double& correction = correction_[static_cast<int>(stage)];
+  correction += kCorrectionRate * (ratio - correction);
+}
+
+}  // namespace darkroom::scheduler

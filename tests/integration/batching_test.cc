@@ -1,0 +1,133 @@
+// Anything batches with anything, and nobody can tell: pictures made in company are those made
+// alone, bit for bit.
+
+#include <atomic>
+#include <map>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/mutex.h"
+#include "gtest/gtest.h"
+#include "testing/daemon_process.h"
+#include "testing/temp_folder.h"
+
+namespace darkroom::testing {
+namespace {
+
+constexpr int kClients = 16;
+constexpr char kModel[] = DARKROOM_SOURCE_DIR "/deploy/models/emoji-dit";
+
+struct Wanted {
+  v1::GenerateRequest request;
+  std::string sha256;
+  std::string numerics_id;
+};
+
+// Mixed sizes, step counts, guidance and seeds.
+std::vector<Wanted> MixedRequests(const v1::Model& model) {
+  std::mt19937 random(7);
+  std::vector<Wanted> wanted;
+  const int sizes[] = {32, 48, 64, 64, 96, 128};
+  for (int i = 0; i < kClients; ++i) {
+    std::string prompt = model.classes(static_cast<int>(random() % model.classes_size()));
+    prompt = prompt.substr(0, prompt.find(','));
+    wanted.push_back(
+        {PictureRequest(prompt, sizes[random() % 6], 5 + static_cast<int>(random() % 30),
+                        static_cast<int64_t>(random()), i % 3 == 0 ? 1.0 : 2.0 + i),
+         "", ""});
+  }
+  return wanted;
+}
+
+class BatchingTest : public ::testing::Test {
+ protected:
+  BatchingTest()
+      : daemon_({kModel, folder_.Path("state"), false, {"--checkpoint-steps", "3"}, {}}) {}
+
+  void SetUp() override {
+    ASSERT_NO_FATAL_FAILURE(daemon_.Start());
+    const auto models = daemon_.client().ListModels();
+    ASSERT_TRUE(models.ok());
+    wanted_ = MixedRequests(models->front());
+    for (Wanted& one : wanted_) {
+      const auto alone = GenerateAndWait(daemon_.client(), one.request);
+      ASSERT_TRUE(alone.ok()) << alone.status();
+      ASSERT_EQ(alone->state(), v1::Generation::STATE_SUCCEEDED) << alone->ShortDebugString();
+      one.sha256 = alone->outputs(0).sha256();
+      one.numerics_id = alone->numerics_id();
+    }
+  }
+
+  // Every client asks for its picture `rounds` times while `disturb` happens beside them.
+  template <typename Disturb>
+  void AskTogether(int rounds, Disturb disturb) {
+    std::atomic<int> left{kClients};
+    std::vector<std::thread> clients;
+    for (int i = 0; i < kClients; ++i) {
+      clients.emplace_back([&, i] {
+        Client client(daemon_.server());
+        for (int round = 0; round < rounds; ++round) {
+          // Joining at different moments.
+          absl::SleepFor(absl::Milliseconds((i * 7 + round * 3) % 23));
+          const Wanted& one = wanted_[(i + round) % kClients];
+          const auto made = GenerateAndWait(client, one.request);
+          if (!made.ok() || made->outputs_size() != 1) {
+            ADD_FAILURE() << "no picture: " << made.status()
+                          << (made.ok() ? made->ShortDebugString() : "");
+            break;
+          }
+          EXPECT_EQ(made->outputs(0).sha256(), one.sha256)
+              << "client " << i << ": " << one.request.ShortDebugString();
+          EXPECT_EQ(made->numerics_id(), one.numerics_id);
+        }
+        --left;
+      });
+    }
+    while (left > 0) disturb();
+    for (auto& client : clients) client.join();
+  }
+
+  TempFolder folder_;
+  DaemonProcess daemon_;
+  std::vector<Wanted> wanted_;
+};
+
+TEST_F(BatchingTest, TogetherAsAlone) {
+  AskTogether(4, [] { absl::SleepFor(absl::Milliseconds(5)); });
+}
+
+TEST_F(BatchingTest, WhileOthersJoinAndAreCancelled) {
+  std::mt19937 random(3);
+  Client other(daemon_.server());
+  int cancelled = 0;
+  AskTogether(4, [&] {
+    v1::GenerateRequest request = wanted_[random() % kClients].request;
+    request.mutable_sampling()->set_steps(200);
+    const auto victim = other.CreateGeneration(request);
+    ASSERT_TRUE(victim.ok()) << victim.status();
+    absl::SleepFor(absl::Milliseconds(random() % 30));
+    const auto gone = other.CancelGeneration(victim->name());
+    ASSERT_TRUE(gone.ok()) << gone.status();
+    cancelled += gone->state() == v1::Generation::STATE_CANCELLED;
+  });
+  EXPECT_GT(cancelled, 0);
+}
+
+TEST_F(BatchingTest, WhileTheirWorkerIsKilled) {
+  int killed = 0;
+  AskTogether(4, [&] {
+    absl::SleepFor(absl::Milliseconds(150));
+    if (killed < 3 && daemon_.KillWorker()) ++killed;
+  });
+  EXPECT_GT(killed, 0);
+  const auto info = daemon_.client().GetServerInfo();
+  ASSERT_TRUE(info.ok());
+  EXPECT_GE(info->workers(0).restarts(), killed);
+}
+
+}  // namespace
+}  // namespace darkroom::testing

@@ -1,0 +1,168 @@
+// kill -9 of the daemon under load, again and again on the same store: whatever was acknowledged is
+// there afterwards, once, and comes to its end. DARKROOM_KILLS sets how often (default 20).
+
+#include <atomic>
+#include <cstdlib>
+#include <map>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "base/mutex.h"
+#include "gtest/gtest.h"
+#include "testing/daemon_process.h"
+#include "testing/temp_folder.h"
+
+namespace darkroom::testing {
+namespace {
+
+constexpr int kClients = 8;
+
+int Kills() {
+  const char* kills = std::getenv("DARKROOM_KILLS");
+  return kills == nullptr ? 20 : std::atoi(kills);
+}
+
+// What the clients know: intents and acknowledgements, kept outside the daemon.
+class Journal {
+ public:
+  // A request id that nobody used.
+  std::string NewRequestId() { return absl::StrFormat("00000000-0000-4000-8000-%012d", ++last_); }
+  void Acknowledged(const std::string& request_id, const std::string& name) {
+    MutexLock lock(mutex_);
+    const auto [it, first] = names_.emplace(request_id, name);
+    if (!first && it->second != name) ++doubled_;
+  }
+  std::map<std::string, std::string> names() {
+    MutexLock lock(mutex_);
+    return names_;
+  }
+  int doubled() {
+    MutexLock lock(mutex_);
+    return doubled_;
+  }
+
+ private:
+  std::atomic<int> last_{0};
+  Mutex mutex_;
+  std::map<std::string, std::string> names_ ABSL_GUARDED_BY(mutex_);
+  int doubled_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+TEST(DurabilityTest, NothingAcknowledgedIsLostOrDoubled) {
+  TempFolder folder;
+  DaemonProcess daemon({folder.Path("fake"),
+                        folder.Path("state"),
+                        true,
+                        {"--checkpoint-steps", "2"},
+                        {{"DARKROOM_FAKE_STEP_US", "1000"}, {"DARKROOM_FAKE_PROBE_US", "0"}}});
+  ASSERT_NO_FATAL_FAILURE(daemon.Start());
+  Journal journal;
+  Mutex server_mutex;
+  std::string server = daemon.server();
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> clients;
+  for (int i = 0; i < kClients; ++i) {
+    clients.emplace_back([&, i] {
+      std::mt19937 random(static_cast<unsigned>(i));
+      std::string at;
+      std::unique_ptr<Client> client;
+      std::string pending;  // asked, not acknowledged: asked again with the same id
+      while (!stop) {
+        {
+          MutexLock lock(server_mutex);
+          if (at != server || client == nullptr) client = std::make_unique<Client>(at = server);
+        }
+        if (pending.empty()) pending = journal.NewRequestId();
+        v1::GenerateRequest request = PictureRequest("a", 64, 8, 1);
+        request.set_request_id(pending);
+        const auto made = client->CreateGeneration(request);
+        if (made.ok()) {
+          journal.Acknowledged(pending, made->name());
+          // Sometimes the answer is lost on the way and the client asks again.
+          if (random() % 4 != 0) pending.clear();
+        }
+        absl::SleepFor(absl::Milliseconds(1 + random() % 8));
+      }
+    });
+  }
+  std::mt19937 random(1);
+  absl::Duration ready_max;
+  for (int kill = 0; kill < Kills(); ++kill) {
+    absl::SleepFor(absl::Milliseconds(20 + random() % 200));
+    daemon.Kill();
+    const absl::Time start = absl::Now();
+    daemon.Start(random() % 2 == 0);
+    if (HasFatalFailure()) break;
+    ready_max = std::max(ready_max, absl::Now() - start);
+    MutexLock lock(server_mutex);
+    server = daemon.server();
+  }
+  stop = true;
+  for (auto& client : clients) client.join();
+  ASSERT_FALSE(HasFailure());
+
+  const auto acknowledged = journal.names();
+  EXPECT_GT(acknowledged.size(), static_cast<size_t>(Kills()));
+  EXPECT_EQ(journal.doubled(), 0);
+  std::map<std::string, int> names;
+  std::string sha256;
+  for (const auto& [request_id, name] : acknowledged) {
+    EXPECT_EQ(++names[name], 1) << "one generation for two requests";
+    v1::Generation generation;
+    const absl::Time deadline = absl::Now() + absl::Seconds(60);
+    do {
+      const auto got = daemon.client().GetGeneration(name, false);
+      ASSERT_TRUE(got.ok()) << name << " is lost: " << got.status();
+      generation = *got;
+      if (generation.state() == v1::Generation::STATE_SUCCEEDED) break;
+      absl::SleepFor(absl::Milliseconds(5));
+    } while (absl::Now() < deadline);
+    ASSERT_EQ(generation.state(), v1::Generation::STATE_SUCCEEDED) << generation.ShortDebugString();
+    ASSERT_EQ(generation.outputs_size(), 1);
+    if (sha256.empty()) sha256 = generation.outputs(0).sha256();
+    EXPECT_EQ(generation.outputs(0).sha256(), sha256) << "a crash changed the bits";
+  }
+  // Every request id made one generation: the store holds no more than the clients asked for.
+  v1::ListGenerationsRequest list;
+  list.set_page_size(1000);
+  std::map<std::string, int> by_request_id;
+  do {
+    const auto page = daemon.client().ListGenerations(list);
+    ASSERT_TRUE(page.ok()) << page.status();
+    for (const auto& generation : page->generations()) {
+      EXPECT_EQ(++by_request_id[generation.request().request_id()], 1) << "doubled";
+    }
+    list.set_page_token(page->next_page_token());
+  } while (!list.page_token().empty());
+  EXPECT_GE(by_request_id.size(), acknowledged.size());
+  std::printf("kills %d, acknowledged %zu, lost 0, doubled 0, slowest start %s\n", Kills(),
+              acknowledged.size(), absl::FormatDuration(ready_max).c_str());
+  EXPECT_EQ(daemon.Terminate(absl::Seconds(30)), 0);
+}
+
+TEST(DurabilityTest, ADrainFinishesWhatWasAccepted) {
+  TempFolder folder;
+  DaemonProcess daemon({folder.Path("fake"), folder.Path("state"), true, {}, {}});
+  ASSERT_NO_FATAL_FAILURE(daemon.Start());
+  std::vector<std::thread> clients;
+  std::atomic<int> finished{0};
+  for (int i = 0; i < 6; ++i) {
+    clients.emplace_back([&, i] {
+      Client client(daemon.server());
+      const auto made = GenerateAndWait(client, PictureRequest("a", 64, 60, i));
+      finished += made.ok() && made->state() == v1::Generation::STATE_SUCCEEDED;
+    });
+  }
+  absl::SleepFor(absl::Milliseconds(150));
+  EXPECT_EQ(daemon.Terminate(absl::Seconds(30)), 0);
+  for (auto& client : clients) client.join();
+  EXPECT_EQ(finished, 6) << daemon.log();
+}
+
+}  // namespace
+}  // namespace darkroom::testing

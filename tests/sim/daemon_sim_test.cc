@@ -1,0 +1,285 @@
+// The whole daemon in simulated time, with clients that come, go, retry and cancel, workers that
+// die and the daemon itself killed at any moment. Everything follows from the seed: a failure names
+// it, and DARKROOM_SEED=n runs that one alone. DARKROOM_SEEDS sets how many (default 400).
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/sha256.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "scheduler/limits.h"
+#include "sim/sim_daemon.h"
+#include "testing/memory_store.h"
+
+namespace darkroom::sim {
+namespace {
+
+int FromEnvironment(const char* name, int otherwise) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? otherwise : std::atoi(value);
+}
+
+// What each picture must be: its request run alone, from start to end, on nothing.
+std::string ExpectedSha(const v1::GenerateRequest& request, int output) {
+  v1::OpenSlot open;
+  open.set_seed(request.sampling().seed() + output);
+  open.set_width(request.width());
+  open.set_height(request.height());
+  open.set_prompt(request.prompt());
+  open.set_steps(request.sampling().steps());
+  uint64_t latents = StartLatents(open);
+  for (int step = 0; step < request.sampling().steps(); ++step) {
+    latents = NextLatents(latents, step, request.sampling().guidance_scale());
+  }
+  return Sha256Hex(PictureOf(latents, request.width(), request.height()));
+}
+
+class Clients {
+ public:
+  struct Plan {
+    int requests = 30;
+    bool kill_workers = false;
+    bool kill_daemon = false;
+  };
+
+  Clients(uint64_t seed, Plan plan) : loop_(seed), plan_(plan) {
+    SimDaemon::Options options;
+    options.workers = static_cast<int>(loop_.Random(1, 3));
+    options.slots = static_cast<int>(loop_.Random(1, 8));
+    options.checkpoint_steps = static_cast<int>(loop_.Random(1, 6));
+    daemon_ = std::make_unique<SimDaemon>(
+        loop_, options,
+        std::make_unique<testing::MemoryStore>(std::make_shared<testing::MemoryDisk>()));
+  }
+
+  void Run() {
+    daemon_->Boot();
+    for (int i = 0; i < plan_.requests; ++i) {
+      loop_.After(loop_.Random(0, 200'000'000), [this, i] { Ask(i); });
+    }
+    if (plan_.kill_workers) {
+      // One fewer than would make an innocent job look guilty.
+      for (int i = 0; i < scheduler::kCrashesMax - 1; ++i) {
+        loop_.After(loop_.Random(0, 300'000'000), [this] {
+          if (daemon_->up()) daemon_->KillWorker();
+        });
+      }
+    }
+    if (plan_.kill_daemon) {
+      for (int i = 0; i < 3; ++i) {
+        loop_.After(loop_.Random(0, 300'000'000), [this] {
+          daemon_->Kill();
+          daemon_->Boot();
+          // Whoever had no answer asks again.
+          for (const auto& [i, request] : unanswered_) {
+            loop_.After(loop_.Random(0, 10'000'000), [this, i = i] { Ask(i); });
+          }
+        });
+      }
+    }
+    // Long after the last of these everything must be quiet.
+    const int64_t end_ns = loop_.now_ns() + 120'000'000'000;
+    while (loop_.now_ns() < end_ns && loop_.Step()) {
+      if (loop_.now_ns() > 2'000'000'000 && daemon_->live() == 0 && unanswered_.empty()) break;
+    }
+    Check();
+  }
+
+  uint64_t digest() const { return daemon_->digest(); }
+
+ private:
+  v1::GenerateRequest Request(int i) {
+    auto [it, fresh] = requests_.try_emplace(i);
+    if (!fresh) return it->second;
+    v1::GenerateRequest& request = it->second;
+    request.set_model("models/sim");
+    request.set_prompt(loop_.Chance(0.5) ? "apple" : "rocket");
+    request.set_width(static_cast<int32_t>(8 * loop_.Random(1, 6)));
+    request.set_height(request.width());
+    request.set_num_images(loop_.Chance(0.2) ? 3 : 1);
+    request.mutable_sampling()->set_steps(static_cast<int32_t>(loop_.Random(1, 12)));
+    request.mutable_sampling()->set_guidance_scale(loop_.Chance(0.5) ? 4.0 : 1.0);
+    request.mutable_sampling()->set_seed(loop_.Random(0, 1000));
+    request.set_request_id("request-" + std::to_string(i));
+    return request;
+  }
+
+  void Ask(int i) {
+    if (!daemon_->up()) return;
+    Engine::Submit submit;
+    submit.tenant = "t" + std::to_string(i % 3);
+    submit.request = Request(i);
+    submit.request_hash = Sha256Hex(submit.request.SerializeAsString());
+    unanswered_[i] = true;
+    daemon_->Submit(submit, [this, i](absl::StatusOr<v1::Generation> result) {
+      unanswered_.erase(i);
+      ASSERT_TRUE(result.ok()) << result.status();
+      const auto [it, first] = acknowledged_.try_emplace(i, result->name());
+      EXPECT_EQ(it->second, result->name()) << "a retry made a second generation";
+      if (first && loop_.Chance(0.15)) {
+        loop_.After(loop_.Random(0, 30'000'000), [this, name = result->name()] { Cancel(name); });
+      }
+      if (loop_.Chance(0.1)) {
+        // A client that retries although it has been answered.
+        loop_.After(loop_.Random(0, 30'000'000), [this, i] { Ask(i); });
+      }
+    });
+  }
+
+  void Cancel(const std::string& name) {
+    cancelled_[name] = true;
+    daemon_->Cancel(name, [](absl::StatusOr<v1::Generation> result) {
+      ASSERT_TRUE(result.ok()) << result.status();
+      EXPECT_THAT(result->state(), ::testing::AnyOf(v1::Generation::STATE_CANCELLED,
+                                                    v1::Generation::STATE_SUCCEEDED));
+    });
+  }
+
+  void Check() {
+    EXPECT_THAT(daemon_->complaints(), ::testing::IsEmpty());
+    EXPECT_EQ(acknowledged_.size(), static_cast<size_t>(plan_.requests)) << "never answered";
+    EXPECT_EQ(daemon_->live(), 0u);
+    int64_t charged_ns = 0;
+    for (const auto& [i, name] : acknowledged_) {
+      const auto generation = daemon_->store().Get(name);
+      ASSERT_TRUE(generation.ok()) << name << " is lost";
+      for (const auto& stage : generation->usage().stages()) {
+        charged_ns += stage.accelerator_nanos();
+      }
+      if (generation->state() == v1::Generation::STATE_CANCELLED) {
+        EXPECT_TRUE(cancelled_.contains(name)) << name << " was not asked to be cancelled";
+        continue;
+      }
+      ASSERT_EQ(generation->state(), v1::Generation::STATE_SUCCEEDED)
+          << generation->ShortDebugString();
+      const v1::GenerateRequest& request = generation->request();
+      ASSERT_EQ(generation->outputs_size(), std::max(1, request.num_images()));
+      EXPECT_EQ(generation->steps_done(), generation->steps_total());
+      for (const auto& output : generation->outputs()) {
+        EXPECT_EQ(output.sha256(), ExpectedSha(request, output.index())) << "other bits";
+        EXPECT_TRUE(daemon_->blobs().contains(name + "/" + std::to_string(output.index())));
+      }
+    }
+    // Promise four, as far as this daemon goes: what ran is charged to someone, to the nanosecond.
+    if (!plan_.kill_daemon) {
+      EXPECT_EQ(charged_ns, daemon_->reported_busy_ns());
+    }
+    const auto all = daemon_->store().List({"t0", {}, 1000, ""});
+    ASSERT_TRUE(all.ok());
+    EXPECT_EQ(all->generations.size(), static_cast<size_t>((plan_.requests + 2) / 3))
+        << "something was made twice";
+  }
+
+  SimLoop loop_;
+  const Plan plan_;
+  std::unique_ptr<SimDaemon> daemon_;
+  std::map<int, v1::GenerateRequest> requests_;
+  std::map<int, std::string> acknowledged_;
+  std::map<int, bool> unanswered_;
+  std::map<std::string, bool> cancelled_;
+};
+
+class DaemonSimTest : public ::testing::Test {
+ protected:
+  static void RunSeeds(Clients::Plan plan) {
+    const int only = FromEnvironment("DARKROOM_SEED", 0);
+    const int seeds = FromEnvironment("DARKROOM_SEEDS", 400);
+    for (int seed = only > 0 ? only : 1; seed <= (only > 0 ? only : seeds); ++seed) {
+      SCOPED_TRACE(::testing::Message() << "DARKROOM_SEED=" << seed);
+      Clients clients(static_cast<uint64_t>(seed), plan);
+      clients.Run();
+      if (HasFailure()) return;
+    }
+  }
+};
+
+TEST_F(DaemonSimTest, AnswersEveryone) { RunSeeds({}); }
+
+TEST_F(DaemonSimTest, WorkersDie) {
+  Clients::Plan plan;
+  plan.kill_workers = true;
+  RunSeeds(plan);
+}
+
+TEST_F(DaemonSimTest, TheDaemonIsKilled) {
+  Clients::Plan plan;
+  plan.kill_workers = true;
+  plan.kill_daemon = true;
+  RunSeeds(plan);
+}
+
+TEST_F(DaemonSimTest, ASeedReplaysItsRun) {
+  Clients::Plan plan;
+  plan.kill_workers = true;
+  plan.kill_daemon = true;
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    Clients a(seed, plan);
+    Clients b(seed, plan);
+    a.Run();
+    b.Run();
+    EXPECT_EQ(a.digest(), b.digest()) << seed;
+  }
+}
+
+TEST(DaemonDrainTest, FinishesWhatItAcceptedAndRefusesTheRest) {
+  SimLoop loop(1);
+  SimDaemon daemon(loop, {},
+                   std::make_unique<testing::MemoryStore>(std::make_shared<testing::MemoryDisk>()));
+  daemon.Boot();
+  // Until its workers are up: what is accepted before that waits in the store for the next start.
+  const int64_t up_ns = loop.now_ns() + 100'000'000;
+  while (loop.now_ns() < up_ns) ASSERT_TRUE(loop.Step());
+  Engine::Submit submit;
+  submit.tenant = "t";
+  submit.request.set_model("models/sim");
+  submit.request.set_width(8);
+  submit.request.set_height(8);
+  submit.request.mutable_sampling()->set_steps(20);
+  std::string name;
+  daemon.Submit(submit, [&](absl::StatusOr<v1::Generation> result) { name = result->name(); });
+  while (name.empty()) ASSERT_TRUE(loop.Step());
+  daemon.Drain();
+  absl::StatusOr<v1::Generation> refused = absl::InternalError("not answered");
+  daemon.Submit(submit, [&](absl::StatusOr<v1::Generation> result) { refused = result; });
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kUnavailable);
+  while (!daemon.drained()) ASSERT_TRUE(loop.Step());
+  EXPECT_EQ(daemon.store().Get(name)->state(), v1::Generation::STATE_SUCCEEDED);
+}
+
+TEST(DaemonQueueTest, RefusesBeyondTheTenantsLimitAndRecovers) {
+  SimLoop loop(1);
+  SimDaemon::Options options;
+  options.generations_max = 3;
+  SimDaemon daemon(loop, options,
+                   std::make_unique<testing::MemoryStore>(std::make_shared<testing::MemoryDisk>()));
+  daemon.Boot();
+  int accepted = 0;
+  int refused = 0;
+  auto submit = [&](const std::string& tenant) {
+    Engine::Submit submit;
+    submit.tenant = tenant;
+    submit.request.set_model("models/sim");
+    submit.request.set_width(8);
+    submit.request.set_height(8);
+    submit.request.mutable_sampling()->set_steps(2);
+    daemon.Submit(submit, [&](absl::StatusOr<v1::Generation> result) {
+      if (!result.ok()) {
+        EXPECT_EQ(result.status().code(), absl::StatusCode::kResourceExhausted);
+      }
+      ++(result.ok() ? accepted : refused);
+    });
+  };
+  for (int i = 0; i < 5; ++i) submit("a");
+  submit("b");
+  while (accepted < 4 || daemon.live() > 0) ASSERT_TRUE(loop.Step());
+  EXPECT_EQ(refused, 2);
+  submit("a");
+  while (accepted < 5) ASSERT_TRUE(loop.Step());
+}
+
+}  // namespace
+}  // namespace darkroom::sim

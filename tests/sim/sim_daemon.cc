@@ -1,0 +1,262 @@
+#include "sim/sim_daemon.h"
+
+#include <functional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/sha256.h"
+
+namespace darkroom::sim {
+namespace {
+
+constexpr char kModel[] = "models/sim";
+
+}  // namespace
+
+SimDaemon::SimDaemon(SimLoop& loop, Options options, std::unique_ptr<GenerationStore> store)
+    : loop_(loop), options_(options), store_(std::move(store)) {}
+
+engine::Now SimDaemon::Time() const {
+  return {loop_.now_ns(), absl::FromUnixSeconds(1'700'000'000) + absl::Nanoseconds(loop_.now_ns())};
+}
+
+// Nothing reaches a life that is not the one it was meant for.
+template <typename Action>
+void SimDaemon::Soon(int64_t low_ns, int64_t high_ns, Action action) {
+  loop_.After(loop_.Random(low_ns, high_ns),
+              [this, life = life_, action = std::move(action)]() mutable {
+                if (up() && life == life_) action();
+              });
+}
+
+void SimDaemon::Boot() {
+  ++life_;
+  engine::ControllerConfig config;
+  config.fleet.models = {{kModel, "/sim"}};
+  config.fleet.workers_per_model = options_.workers;
+  config.fleet.slots = options_.slots;
+  config.checkpoint_steps = options_.checkpoint_steps;
+  config.generations_per_tenant_max = options_.generations_max;
+  engine::Recovered recovered;
+  const absl::Status read = store_->Transact([&] {
+    config.boot = *store_->NextBoot();
+    auto unfinished = store_->Unfinished();
+    if (!unfinished.ok()) return unfinished.status();
+    for (auto& generation : *unfinished) {
+      auto events = *store_->EventsAfter(generation.name(), 0);
+      recovered.items.push_back({std::move(generation), std::move(events)});
+    }
+    return absl::OkStatus();
+  });
+  if (!read.ok()) complaints_.push_back(std::string(read.message()));
+  controller_ = std::make_unique<engine::Controller>(config);
+  engine::Commands commands;
+  controller_->Start(Time(), commands);
+  for (auto& command : commands) std::visit([this](auto& c) { Do(c); }, command);
+  Handle(std::move(recovered));
+  Tick();
+}
+
+void SimDaemon::Kill() {
+  controller_.reset();
+  for (auto& [id, worker] : workers_) worker->Die();
+  workers_.clear();
+  writes_.clear();
+  commit_scheduled_ = false;
+  calls_.clear();
+  topics_.clear();
+  pending_.clear();
+}
+
+void SimDaemon::Tick() {
+  Handle(engine::Tick{});
+  Soon(100'000'000, 100'000'000, [this] { Tick(); });
+}
+
+void SimDaemon::Handle(engine::Event event) {
+  pending_.push_back(std::move(event));
+  if (handling_) return;
+  handling_ = true;
+  while (!pending_.empty()) {
+    engine::Event next = std::move(pending_.front());
+    pending_.erase(pending_.begin());
+    engine::Commands commands;
+    controller_->Handle(std::move(next), Time(), commands);
+    for (const auto& broken : controller_->scheduler().BrokenInvariants()) {
+      complaints_.push_back(broken);
+    }
+    for (auto& command : commands) {
+      digest_ = digest_ * 31 + command.index();
+      std::visit([this](auto& c) { Do(c); }, command);
+    }
+  }
+  handling_ = false;
+}
+
+void SimDaemon::Submit(Engine::Submit submit, Answer answer) {
+  if (!up()) return;
+  const auto call = ++last_call_;
+  calls_[call] = std::move(answer);
+  Handle(engine::SubmitReceived{call, std::move(submit), loop_.Bits(), loop_.Bits()});
+}
+
+void SimDaemon::Cancel(const std::string& name, Answer answer) {
+  if (!up()) return;
+  const auto call = ++last_call_;
+  calls_[call] = std::move(answer);
+  Handle(engine::CancelReceived{call, name});
+}
+
+void SimDaemon::Drain() { Handle(engine::DrainRequested{}); }
+
+void SimDaemon::KillWorker() {
+  if (workers_.empty()) return;
+  auto it = workers_.begin();
+  std::advance(it, loop_.Random(0, static_cast<int64_t>(workers_.size()) - 1));
+  Lose(it->first, "killed");
+}
+
+void SimDaemon::Lose(WorkerId id, const std::string& detail) {
+  const auto it = workers_.find(id);
+  if (it == workers_.end()) return;
+  for (const auto& complaint : it->second->complaints()) complaints_.push_back(complaint);
+  it->second->Die();
+  workers_.erase(it);
+  Soon(10'000, 50'000'000, [this, id, detail] {
+    Handle(engine::WorkerGone{id, LostCause::kKilled, detail});
+  });
+}
+
+void SimDaemon::Commit() {
+  // One transaction for everything that was waiting, as the store thread does it.
+  auto writes = std::exchange(writes_, {});
+  commit_scheduled_ = false;
+  const absl::Status committed = store_->Transact([&] {
+    for (auto& write : writes) write.apply();
+    return absl::OkStatus();
+  });
+  if (!committed.ok()) complaints_.push_back(std::string(committed.message()));
+  for (auto& write : writes) {
+    Soon(1'000, 1'000, std::move(write.report));
+  }
+}
+
+// ---- carrying out commands ----
+
+void SimDaemon::Do(engine::Reply& command) {
+  auto node = calls_.extract(command.call);
+  if (node.empty()) {
+    complaints_.push_back("a call is answered twice");
+  } else {
+    node.mapped()(command.result);
+  }
+}
+
+void SimDaemon::Do(engine::ReplyFromStore& command) {
+  engine::Reply reply{command.call, store_->Get(command.name)};
+  Do(reply);
+}
+
+void SimDaemon::Do(engine::WriteCreate& command) {
+  auto state = std::make_shared<engine::CreateDone>(
+      engine::CreateDone{command.call, command.create.generation.name(), command.queued,
+                         absl::InternalError("not run")});
+  writes_.push_back(
+      {[this, state, create = command.create] {
+         state->result = store_->Create(create);
+         if (state->result.ok() && state->result->inserted) {
+           const auto updated = store_->Update(state->result->generation, {&state->queued, 1});
+           if (!updated.ok()) complaints_.push_back("an update failed");
+         }
+       },
+       [this, state] { Handle(*state); }});
+  if (!std::exchange(commit_scheduled_, true)) {
+    Soon(100'000, 4'000'000, [this] { Commit(); });
+  }
+}
+
+void SimDaemon::Do(engine::WriteUpdate& command) {
+  auto status = std::make_shared<absl::Status>();
+  writes_.push_back(
+      {[this, status, command] { *status = store_->Update(command.generation, command.events); },
+       [this, status, write = command.write] {
+         Handle(engine::UpdateDone{write, *status});
+       }});
+  if (!std::exchange(commit_scheduled_, true)) {
+    Soon(100'000, 4'000'000, [this] { Commit(); });
+  }
+}
+
+void SimDaemon::Do(engine::WriteDelete&) {}
+void SimDaemon::Do(engine::PurgeEnded&) {}
+
+void SimDaemon::Do(engine::StartWorker& command) {
+  const WorkerId id = command.worker;
+  auto worker = std::make_shared<SimWorker>(
+      loop_, [this, id, life = life_](v1::FromWorker message, std::vector<Payload> attachments) {
+        if (message.has_plan_done()) {
+          bool ran = false;
+          for (const auto& job : message.plan_done().jobs()) ran = ran || !job.skipped();
+          if (ran) {
+            reported_busy_ns_ +=
+                message.plan_done().end_nanos() - message.plan_done().start_nanos();
+          }
+        }
+        if (up() && life == life_) {
+          Handle(engine::WorkerSaid{id, std::move(message), std::move(attachments)});
+        }
+      });
+  workers_[id] = worker;
+  worker->Start();
+}
+
+void SimDaemon::Do(engine::SendToWorker& command) {
+  const auto it = workers_.find(command.worker);
+  if (it != workers_.end()) it->second->Hear(command.message, command.attachments);
+}
+
+void SimDaemon::Do(engine::KillWorker& command) { Lose(command.worker, "hung"); }
+
+void SimDaemon::Do(engine::EncodeMedia& command) {
+  const int64_t delay_ns = loop_.Random(50'000, 1'000'000);
+  Soon(delay_ns, delay_ns, [this, command, delay_ns] {
+    const std::string bytes(command.pixels.bytes());
+    blobs_[command.blob_key] = bytes;
+    reported_busy_ns_ += delay_ns;
+    Handle(engine::MediaDone{command.job, command.sequence, delay_ns, absl::OkStatus(),
+                             Sha256Hex(bytes), static_cast<int64_t>(bytes.size())});
+  });
+}
+
+void SimDaemon::Do(engine::OpenTopic& command) {
+  if (!topics_.insert(command.name).second) complaints_.push_back("a topic is opened twice");
+  for (const auto& event : command.past) {
+    last_sequence_[command.name] = std::max(last_sequence_[command.name], event.sequence());
+  }
+}
+
+void SimDaemon::Do(engine::Publish& command) {
+  if (!topics_.contains(command.name)) complaints_.push_back("publishes without a topic");
+  int64_t& last = last_sequence_[command.name];
+  if (command.event->sequence() <= last) complaints_.push_back("sequence numbers go back");
+  last = command.event->sequence();
+  digest_ = digest_ * 31 + static_cast<uint64_t>(last);
+  if (command.transient) return;
+  // What a client sees, a crash must not take back.
+  const auto stored = store_->EventsAfter(command.name, last - 1);
+  if (!stored.ok() || stored->empty() || stored->front().sequence() != last) {
+    complaints_.push_back("an event is published before it is durable");
+  }
+}
+
+void SimDaemon::Do(engine::CloseTopic& command) {
+  if (topics_.erase(command.name) == 0) complaints_.push_back("closes a topic that is not open");
+}
+
+void SimDaemon::Do(engine::Drained&) { drained_ = true; }
+
+void SimDaemon::Do(engine::Fatal& command) {
+  complaints_.push_back(absl::StrCat("fatal: ", std::string(command.status.message())));
+}
+
+}  // namespace darkroom::sim

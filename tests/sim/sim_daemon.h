@@ -1,0 +1,105 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "darkroom/store.h"
+#include "engine/controller.h"
+#include "sim/sim_loop.h"
+#include "sim/sim_worker.h"
+
+namespace darkroom::sim {
+
+// The whole daemon without its sockets and threads: the real controller and scheduler on a
+// simulated clock, store, worker processes and media pool. Kill() is kill -9: what the store had
+// not committed is gone, and so are the workers; Boot() starts it again on what is left.
+class SimDaemon {
+ public:
+  struct Options {
+    int workers = 2;
+    int slots = 6;
+    int checkpoint_steps = 3;
+    int generations_max = 1000;
+  };
+  using Answer = std::function<void(absl::StatusOr<v1::Generation>)>;
+
+  SimDaemon(SimLoop& loop, Options options, std::unique_ptr<GenerationStore> store);
+
+  void Boot();
+  void Kill();
+  bool up() const { return controller_ != nullptr; }
+  void KillWorker();
+  void Drain();
+
+  // Never answered when the daemon is killed first.
+  void Submit(Engine::Submit submit, Answer answer);
+  void Cancel(const std::string& name, Answer answer);
+
+  GenerationStore& store() { return *store_; }
+  const std::map<std::string, std::string>& blobs() const { return blobs_; }
+  // Nanoseconds that workers reported for plans in which something ran, over all boots.
+  int64_t reported_busy_ns() const { return reported_busy_ns_; }
+  bool drained() const { return drained_; }
+  size_t live() const { return controller_ ? controller_->live_generations() : 0; }
+  std::vector<std::string> complaints() const { return complaints_; }
+  // Of everything ordered and published, for comparing two runs.
+  uint64_t digest() const { return digest_; }
+
+ private:
+  struct Write {
+    std::function<void()> apply;   // inside the transaction
+    std::function<void()> report;  // after the commit
+  };
+
+  engine::Now Time() const;
+  void Handle(engine::Event event);
+  void Tick();
+  void Commit();
+  template <typename Action>
+  void Soon(int64_t low_ns, int64_t high_ns, Action action);
+
+  void Do(engine::Reply& command);
+  void Do(engine::ReplyFromStore& command);
+  void Do(engine::WriteCreate& command);
+  void Do(engine::WriteUpdate& command);
+  void Do(engine::WriteDelete& command);
+  void Do(engine::PurgeEnded& command);
+  void Do(engine::StartWorker& command);
+  void Do(engine::SendToWorker& command);
+  void Do(engine::KillWorker& command);
+  void Do(engine::EncodeMedia& command);
+  void Do(engine::OpenTopic& command);
+  void Do(engine::Publish& command);
+  void Do(engine::CloseTopic& command);
+  void Do(engine::Drained& command);
+  void Do(engine::Fatal& command);
+  void Lose(WorkerId id, const std::string& detail);
+
+  SimLoop& loop_;
+  const Options options_;
+  std::unique_ptr<GenerationStore> store_;    // survives Kill
+  std::map<std::string, std::string> blobs_;  // survives Kill
+  std::map<std::string, int64_t> last_sequence_;
+
+  std::unique_ptr<engine::Controller> controller_;
+  int64_t life_ = 0;  // counts boots: what was under way in an earlier life never arrives
+  bool handling_ = false;
+  std::vector<engine::Event> pending_;
+  std::map<engine::CallId, Answer> calls_;
+  engine::CallId last_call_ = 0;
+  std::map<WorkerId, std::shared_ptr<SimWorker>> workers_;
+  std::vector<Write> writes_;
+  bool commit_scheduled_ = false;
+  std::set<std::string> topics_;
+  bool drained_ = false;
+  int64_t reported_busy_ns_ = 0;
+  std::vector<std::string> complaints_;
+  uint64_t digest_ = 0;
+};
+
+}  // namespace darkroom::sim

@@ -1,0 +1,202 @@
+#include "sim/sim_worker.h"
+
+#include <bit>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "ipc/tensor_ref.h"
+
+namespace darkroom::sim {
+namespace {
+
+uint64_t Mix(uint64_t hash, uint64_t value) {
+  hash ^= value + 0x9e3779b97f4a7c15ull + (hash << 6) + (hash >> 2);
+  hash *= 0xff51afd7ed558ccdull;
+  return hash ^ (hash >> 33);
+}
+
+Payload Bytes(uint64_t value) {
+  return Payload::Copy({reinterpret_cast<const char*>(&value), sizeof value});
+}
+
+}  // namespace
+
+uint64_t StartLatents(const v1::OpenSlot& request) {
+  uint64_t hash = Mix(1, static_cast<uint64_t>(request.seed()));
+  hash = Mix(
+      hash, static_cast<uint64_t>(request.width()) << 32 | static_cast<uint32_t>(request.height()));
+  for (const char c : request.prompt()) hash = Mix(hash, static_cast<unsigned char>(c));
+  return Mix(hash, static_cast<uint64_t>(request.steps()));
+}
+
+uint64_t NextLatents(uint64_t latents, int32_t step, double guidance_scale) {
+  return Mix(Mix(latents, static_cast<uint64_t>(step)), std::bit_cast<uint64_t>(guidance_scale));
+}
+
+std::string PictureOf(uint64_t latents, int32_t width, int32_t height) {
+  std::string rgb(static_cast<size_t>(width) * height * 3, '\0');
+  for (size_t i = 0; i < rgb.size(); ++i) {
+    rgb[i] = static_cast<char>(latents >> (8 * (i % 8)));
+  }
+  return rgb;
+}
+
+void SimWorker::Later(int64_t delay_ns, void (SimWorker::*what)()) {
+  loop_.After(delay_ns, [self = shared_from_this(), what] {
+    if (self->alive_) (self.get()->*what)();
+  });
+}
+
+void SimWorker::Start() { Later(loop_.Random(100'000, 5'000'000), &SimWorker::SayHello); }
+
+void SimWorker::SayHello() {
+  v1::FromWorker hello;
+  hello.mutable_hello()->set_protocol_version(1);
+  hello.mutable_hello()->set_pid(1);
+  hello.mutable_hello()->set_backend("sim");
+  say_(hello, {});
+}
+
+void SimWorker::SayLoaded() {
+  v1::FromWorker message;
+  auto* loaded = message.mutable_model_loaded();
+  loaded->mutable_status();
+  loaded->mutable_model()->mutable_defaults()->set_sampler("ddim");
+  loaded->mutable_numerics()->set_backend("sim");
+  loaded->set_token_pixels(8);
+  loaded->set_knee_tokens(64);
+  say_(message, {});
+}
+
+void SimWorker::Hear(const v1::ToWorker& message, const std::vector<Payload>& attachments) {
+  if (!alive_) return;
+  switch (message.message_case()) {
+    case v1::ToWorker::kLoadModel:
+      return Later(loop_.Random(100'000, 20'000'000), &SimWorker::SayLoaded);
+    case v1::ToWorker::kCloseSlot: {
+      const auto it = leases_.find(message.close_slot().slot());
+      if (it == leases_.end() || it->second != message.close_slot().lease_epoch()) {
+        complaints_.push_back("closes a slot that is not open");
+      } else {
+        leases_.erase(it);
+      }
+      return;
+    }
+    case v1::ToWorker::kOpenSlot:
+      if (!leases_.emplace(message.open_slot().slot(), message.open_slot().lease_epoch()).second) {
+        complaints_.push_back("opens a slot twice");
+      }
+      queue_.emplace_back(message, attachments);
+      return RunNext();
+    case v1::ToWorker::kPlan:
+      if (message.plan().sequence() <= last_sequence_) complaints_.push_back("plans out of order");
+      last_sequence_ = message.plan().sequence();
+      queue_.emplace_back(message, attachments);
+      return RunNext();
+    default:
+      return;
+  }
+}
+
+void SimWorker::RunNext() {
+  if (busy_) return;
+  while (!queue_.empty() && queue_.front().first.has_open_slot()) {
+    Open(queue_.front().first.open_slot(), queue_.front().second);
+    queue_.pop_front();
+  }
+  if (queue_.empty()) return;
+  const v1::BatchPlan& plan = queue_.front().first.plan();
+  busy_ = true;
+  plan_start_ns_ = loop_.now_ns();
+  v1::FromWorker started;
+  started.mutable_plan_started()->set_sequence(plan.sequence());
+  say_(started, {});
+  Later(loop_.Random(200'000, 3'000'000), &SimWorker::FinishPlan);
+}
+
+void SimWorker::FinishPlan() {
+  const v1::BatchPlan plan = queue_.front().first.plan();
+  queue_.pop_front();
+  v1::FromWorker message;
+  auto* done = message.mutable_plan_done();
+  done->set_gang_epoch(plan.gang_epoch());
+  done->set_sequence(plan.sequence());
+  done->set_start_nanos(plan_start_ns_);
+  done->set_end_nanos(loop_.now_ns());
+  bool ran = false;
+  for (const auto& job : plan.jobs()) {
+    *done->add_jobs() = RunJob(plan.stage(), job);
+    ran = ran || !done->jobs().rbegin()->skipped();
+  }
+  if (ran) busy_ns_ += loop_.now_ns() - plan_start_ns_;
+  busy_ = false;
+  say_(message, {});
+  RunNext();
+}
+
+void SimWorker::Open(const v1::OpenSlot& request, const std::vector<Payload>& attachments) {
+  Slot& slot = slots_[request.slot()];
+  slot = Slot{};
+  slot.open = true;
+  slot.epoch = request.lease_epoch();
+  slot.request = request;
+  slot.latents = StartLatents(request);
+  if (request.has_checkpoint()) {
+    const auto latents = ReadTensor(request.checkpoint().latents(), attachments);
+    if (!latents.ok() || latents->size() != sizeof slot.latents) {
+      complaints_.push_back("a checkpoint that cannot be read");
+      return;
+    }
+    std::memcpy(&slot.latents, latents->bytes().data(), sizeof slot.latents);
+    slot.step = request.checkpoint().step();
+  }
+}
+
+v1::PlanDone::JobResult SimWorker::RunJob(v1::Stage stage, const v1::PlanJob& job) {
+  v1::PlanDone::JobResult result;
+  result.set_slot(job.slot());
+  result.set_lease_epoch(job.lease_epoch());
+  const auto lease = leases_.find(job.slot());
+  Slot& slot = slots_[job.slot()];
+  if (lease == leases_.end() || lease->second != job.lease_epoch() ||
+      slot.epoch != job.lease_epoch()) {
+    result.set_skipped(true);
+    return result;
+  }
+  result.mutable_status();
+  result.set_step_index(job.step_index());
+  TensorWriter writer;
+  if (stage == v1::STAGE_ENCODE) {
+    slot.encoded = true;
+  } else if (stage == v1::STAGE_DENOISE) {
+    if (!slot.encoded) complaints_.push_back("denoises before it encodes");
+    if (slot.step != job.step_index()) {
+      complaints_.push_back(absl::StrCat("step ", job.step_index(), " at ", slot.step));
+    }
+    slot.latents = NextLatents(slot.latents, slot.step++, slot.request.guidance_scale());
+    if (job.returns().checkpoint()) {
+      auto* checkpoint = result.mutable_checkpoint();
+      checkpoint->set_step(slot.step);
+      checkpoint->mutable_latents()->set_dtype(v1::DTYPE_U8);
+      checkpoint->mutable_latents()->add_shape(sizeof slot.latents);
+      if (!writer.Put(Bytes(slot.latents), *checkpoint->mutable_latents()).ok()) {
+        complaints_.push_back("a checkpoint that does not fit");
+      }
+    }
+  } else if (stage == v1::STAGE_DECODE) {
+    if (slot.step != slot.request.steps()) complaints_.push_back("decodes too early");
+    auto* output = result.mutable_output();
+    output->set_dtype(v1::DTYPE_U8);
+    output->add_shape(slot.request.height());
+    output->add_shape(slot.request.width());
+    output->add_shape(3);
+    const std::string picture =
+        PictureOf(slot.latents, slot.request.width(), slot.request.height());
+    if (!writer.Put(Payload::Copy(picture), *output).ok()) {
+      complaints_.push_back("a picture that does not fit");
+    }
+  }
+  return result;
+}
+
+}  // namespace darkroom::sim

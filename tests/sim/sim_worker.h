@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "darkroom/payload.h"
+#include "darkroom/v1/worker.pb.h"
+#include "sim/sim_loop.h"
+
+namespace darkroom::sim {
+
+// What the latents of a request are after `steps` steps, reduced to a number; and the picture made
+// from them. Depends on the request alone, as the real thing must.
+uint64_t StartLatents(const v1::OpenSlot& request);
+uint64_t NextLatents(uint64_t latents, int32_t step, double guidance_scale);
+std::string PictureOf(uint64_t latents, int32_t width, int32_t height);
+
+// A worker process as the daemon sees it: protocol, order of execution and timing of the real one,
+// arithmetic on one number instead of tensors.
+class SimWorker : public std::enable_shared_from_this<SimWorker> {
+ public:
+  using Say = std::function<void(v1::FromWorker, std::vector<Payload>)>;
+
+  SimWorker(SimLoop& loop, Say say) : loop_(loop), say_(std::move(say)) {}
+
+  void Start();
+  void Hear(const v1::ToWorker& message, const std::vector<Payload>& attachments);
+  // From now on it neither says nor does anything.
+  void Die() { alive_ = false; }
+  bool alive() const { return alive_; }
+  int64_t busy_ns() const { return busy_ns_; }
+  // Faults met while checking the daemon's orders.
+  const std::vector<std::string>& complaints() const { return complaints_; }
+
+ private:
+  struct Slot {
+    uint64_t epoch = 0;
+    v1::OpenSlot request;
+    uint64_t latents = 0;
+    int32_t step = 0;
+    bool encoded = false;
+    bool open = false;
+  };
+
+  void Later(int64_t delay_ns, void (SimWorker::*what)());
+  void SayHello();
+  void SayLoaded();
+  void RunNext();
+  void FinishPlan();
+  void Open(const v1::OpenSlot& request, const std::vector<Payload>& attachments);
+  v1::PlanDone::JobResult RunJob(v1::Stage stage, const v1::PlanJob& job);
+
+  SimLoop& loop_;
+  const Say say_;
+  bool alive_ = true;
+  bool busy_ = false;
+  int64_t busy_ns_ = 0;
+  int64_t plan_start_ns_ = 0;
+  uint64_t last_sequence_ = 0;
+  // Opens and plans, in the order in which they came.
+  std::deque<std::pair<v1::ToWorker, std::vector<Payload>>> queue_;
+  std::map<uint32_t, Slot> slots_;
+  // Leases that are good; closing takes effect at once, also for plans that are queued.
+  std::map<uint32_t, uint64_t> leases_;
+  std::vector<std::string> complaints_;
+};
+
+}  // namespace darkroom::sim

@@ -1,0 +1,44 @@
+#include "scheduler/fair_share.h"
+
+#include "gtest/gtest.h"
+
+namespace darkroom::scheduler {
+namespace {
+
+TEST(FairShareTest, WeightDividesTheCharge) {
+  FairShare fair;
+  fair.SetWeight(1, 2.0);
+  fair.AddJob(1);
+  fair.AddJob(2);
+  fair.Charge(1, 1000);
+  fair.Charge(2, 1000);
+  EXPECT_DOUBLE_EQ(fair.VirtualTime(1), 500);
+  EXPECT_DOUBLE_EQ(fair.VirtualTime(2), 1000);
+}
+
+// G3: time spent away earns no credit.
+TEST(FairShareTest, ComesBackAtTheLeastActiveVirtualTime) {
+  FairShare fair;
+  fair.AddJob(1);
+  fair.AddJob(2);
+  fair.Charge(1, 1000);
+  fair.Charge(2, 5000);
+  fair.AddJob(3);
+  EXPECT_DOUBLE_EQ(fair.VirtualTime(3), 1000);
+  // Nor does it lose what it has used.
+  fair.RemoveJob(2);
+  fair.AddJob(2);
+  EXPECT_DOUBLE_EQ(fair.VirtualTime(2), 5000);
+}
+
+TEST(FairShareTest, AnIdleServerForgetsNothing) {
+  FairShare fair;
+  fair.AddJob(1);
+  fair.Charge(1, 7000);
+  fair.RemoveJob(1);
+  fair.AddJob(2);
+  EXPECT_DOUBLE_EQ(fair.VirtualTime(2), 7000);
+}
+
+}  // namespace
+}  // namespace darkroom::scheduler
