@@ -19,8 +19,9 @@ constexpr std::string_view kMetadataFields[] = {
 // How a wrong value is shown: bounded, as JSON.
 std::string Show(const Json& value) {
   std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
-  if (text.size() > model_limits::kShownBytesMax)
+  if (text.size() > model_limits::kShownBytesMax) {
     text = text.substr(0, model_limits::kShownBytesMax) + "...";
+  }
   return text;
 }
 
@@ -92,7 +93,7 @@ bool ConfigReader::Bool(std::string_view field, bool fallback) {
 
 std::string ConfigReader::Choice(std::string_view field,
                                  absl::Span<const std::string_view> choices) {
-  const std::string first(choices.front());
+  std::string first(choices.front());
   const Json* value = Find(field);
   if (value == nullptr) return first;
   if (value->is_string()) {

@@ -15,6 +15,9 @@ inline constexpr int64_t kExitTimeoutNanos = 2'000'000'000;
 // itself holds the process (a driver, a dead network disk); it is then left behind.
 inline constexpr int64_t kReapTimeoutNanos = 10'000'000'000;
 
+// What a worker that is asked to stop may be given: 24 days, so that sums of times cannot overflow.
+inline constexpr int64_t kStopGraceMsMax = INT32_MAX;
+
 // Messages taken from one worker before the others get their turn.
 inline constexpr int kMessagesPerTurnMax = 64;
 
