@@ -117,12 +117,12 @@ struct AutoencoderKlDecoder::Run {
     x = picture;
   }
 
-  float* buffers[3];
+  float* buffers[3] = {};
   int current = 0;
   Tensor x;  // in buffers[current]
-  size_t tables;
+  size_t tables = 0;
   Tensor pixels;
-  size_t bytes;
+  size_t bytes = 0;
   PackedBatch batch;
   Stream* stream = nullptr;
 };

@@ -36,26 +36,26 @@ struct DitStep::Tables {
     bytes = layout.size();
   }
 
-  int32_t* live_rows;
-  int32_t* live_sequences;
-  int32_t* boundaries;
-  int32_t* row_to_sequence;
+  int32_t* live_rows = nullptr;
+  int32_t* live_sequences = nullptr;
+  int32_t* boundaries = nullptr;
+  int32_t* row_to_sequence = nullptr;
   // The batch in which each sequence is one row.
-  int32_t* sequence_boundaries;
-  int32_t* sequence_to_itself;
-  float* timesteps;
-  LatentView* views;
-  SamplerUpdate* updates;
-  size_t bytes;
+  int32_t* sequence_boundaries = nullptr;
+  int32_t* sequence_to_itself = nullptr;
+  float* timesteps = nullptr;
+  LatentView* views = nullptr;
+  SamplerUpdate* updates = nullptr;
+  size_t bytes = 0;
 };
 
 struct DitStep::Memory {
-  size_t tables;
+  size_t tables = 0;
   Tensor labels;
   Tensor positions;
   Tensor model_output;
-  size_t scratch;
-  size_t bytes;
+  size_t scratch = 0;
+  size_t bytes = 0;
 };
 
 int64_t DitStep::TokensOf(const LatentView& latents) const {
@@ -110,8 +110,10 @@ void DitStep::FillTables(absl::Span<const DitStepJob> jobs, const Tables& host) 
   host.boundaries[sequence] = row;
   *host.live_rows = row;
   *host.live_sequences = sequence;
-  for (int32_t i = 0; i < sequence; ++i)
-    host.sequence_boundaries[i] = host.sequence_to_itself[i] = i;
+  for (int32_t i = 0; i < sequence; ++i) {
+    host.sequence_boundaries[i] = i;
+    host.sequence_to_itself[i] = i;
+  }
   host.sequence_boundaries[sequence] = sequence;
 }
 

@@ -10,6 +10,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "testing/pipeline_driver.h"
 #include "testing/reference_ops.h"
 #include "testing/tiny_dit_model.h"
 
@@ -18,26 +19,13 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// What one job gave: latents after every step, then pixels.
-struct Result {
-  std::vector<std::string> latents;
-  std::string pixels;
-  bool operator==(const Result&) const = default;
-};
-
-v1::OpenSlot Request(uint32_t slot, int size, int steps, double guidance, int64_t seed,
-                     const std::string& prompt = "goldfish") {
-  v1::OpenSlot open;
-  open.set_slot(slot);
-  open.set_width(size);
-  open.set_height(size);
-  open.set_steps(steps);
-  open.set_guidance_scale(guidance);
-  open.set_seed(seed);
-  open.set_prompt(prompt);
-  open.set_sampler("ddim");
-  return open;
-}
+using testing::DecodeSlot;
+using testing::DenoiseJobs;
+using testing::EncodeSlot;
+using testing::LatentsOf;
+using testing::OpenRequest;
+using testing::PipelineResult;
+using testing::RunAlone;
 
 class DitPipelineTest : public ::testing::Test {
  protected:
@@ -56,67 +44,19 @@ class DitPipelineTest : public ::testing::Test {
     return *std::move(pipeline);
   }
 
-  // Runs a plan of jobs (slot, step) and gives every job's outcome.
-  static std::vector<JobOutcome> Denoise(Pipeline& pipeline,
-                                         const std::vector<std::pair<uint32_t, int>>& jobs) {
-    v1::BatchPlan plan;
-    std::vector<int> live;
-    for (const auto& [slot, step] : jobs) {
-      live.push_back(plan.jobs_size());
-      v1::PlanJob& job = *plan.add_jobs();
-      job.set_slot(slot);
-      job.set_step_index(step);
-      job.mutable_returns()->set_checkpoint(true);
-    }
-    std::vector<JobOutcome> outcomes(jobs.size());
-    EXPECT_TRUE(pipeline.Denoise(plan, live, absl::MakeSpan(outcomes)).ok());
-    return outcomes;
-  }
-  static JobOutcome Stage(Pipeline& pipeline, uint32_t slot,
-                          absl::Status (Pipeline::*stage)(const v1::BatchPlan&,
-                                                          absl::Span<const int>,
-                                                          absl::Span<JobOutcome>)) {
-    v1::BatchPlan plan;
-    plan.add_jobs()->set_slot(slot);
-    std::vector<JobOutcome> outcomes(1);
-    EXPECT_TRUE((pipeline.*stage)(plan, {0}, absl::MakeSpan(outcomes)).ok());
-    return outcomes[0];
-  }
-  static std::string Latents(const JobOutcome& outcome) {
-    EXPECT_TRUE(outcome.status.ok()) << outcome.status;
-    if (outcome.checkpoint_tensors.size() != 1) return "";
-    return std::string(outcome.checkpoint_tensors[0].bytes());
-  }
-  static Result RunAlone(Pipeline& pipeline, v1::OpenSlot open) {
-    EXPECT_TRUE(pipeline.Open(open, {}).ok());
-    Result result;
-    for (int step = 0; step < open.steps(); ++step) {
-      result.latents.push_back(Latents(Denoise(pipeline, {{open.slot(), step}})[0]));
-    }
-    const JobOutcome decoded = Stage(pipeline, open.slot(), &Pipeline::Decode);
-    EXPECT_TRUE(decoded.status.ok()) << decoded.status;
-    result.pixels = std::string(decoded.output.bytes());
-    pipeline.Close(open.slot(), true);
-    return result;
-  }
-
   testing::TempFolder folder_;
 };
 
 struct Job {
   v1::OpenSlot open;
-  Result alone;
-  Result together;
+  PipelineResult alone;
+  PipelineResult together;
   int step = 0;
 };
 
 // Jobs of random sizes, steps, guidance and classes come, run in random company and order, in
 // slots that others had before, and go.
-void RunTogether(
-    Pipeline& pipeline, std::vector<Job>& jobs, int slots, uint32_t seed,
-    const std::function<std::vector<JobOutcome>(const std::vector<std::pair<uint32_t, int>>&)>&
-        denoise,
-    const std::function<std::string(uint32_t)>& decode) {
+void RunTogether(Pipeline& pipeline, std::vector<Job>& jobs, int slots, uint32_t seed) {
   std::mt19937 random(seed);
   std::vector<Job*> waiting;
   for (Job& job : jobs) waiting.push_back(&job);
@@ -137,12 +77,12 @@ void RunTogether(
     std::shuffle(batch.begin(), batch.end(), random);
     std::vector<std::pair<uint32_t, int>> plan;
     for (Job* job : batch) plan.emplace_back(job->open.slot(), job->step);
-    const std::vector<JobOutcome> outcomes = denoise(plan);
+    const std::vector<JobOutcome> outcomes = DenoiseJobs(pipeline, plan);
     for (size_t i = 0; i < batch.size(); ++i) {
       ASSERT_TRUE(outcomes[i].status.ok()) << outcomes[i].status;
       batch[i]->together.latents.emplace_back(outcomes[i].checkpoint_tensors.at(0).bytes());
       if (++batch[i]->step < batch[i]->open.steps()) continue;
-      batch[i]->together.pixels = decode(batch[i]->open.slot());
+      batch[i]->together.pixels = DecodeSlot(pipeline, batch[i]->open.slot()).output.bytes();
       pipeline.Close(batch[i]->open.slot(), random() % 2 == 0);
       running[batch[i]->open.slot()] = nullptr;
     }
@@ -154,9 +94,9 @@ std::vector<Job> RandomJobs(int count, uint32_t seed) {
   std::mt19937 random(seed);
   std::vector<Job> jobs(static_cast<size_t>(count));
   for (Job& job : jobs) {
-    job.open = Request(0, 4 * (1 + static_cast<int>(random() % 8)),
-                       1 + static_cast<int>(random() % 5), random() % 2 == 0 ? 1.0 : 4.5,
-                       static_cast<int64_t>(random()), prompts[random() % 4]);
+    job.open = OpenRequest(0, 4 * (1 + static_cast<int>(random() % 8)),
+                           1 + static_cast<int>(random() % 5), random() % 2 == 0 ? 1.0 : 4.5,
+                           static_cast<int64_t>(random()), prompts[random() % 4]);
   }
   return jobs;
 }
@@ -169,11 +109,7 @@ class SameBitsTest : public DitPipelineTest {
     for (Job& job : jobs) job.alone = RunAlone(*alone, job.open);
     constexpr int kSlots = 5;
     const auto together = Load(together_ops, kSlots, step_tokens_max, precision);
-    RunTogether(
-        *together, jobs, kSlots, 11, [&](const auto& plan) { return Denoise(*together, plan); },
-        [&](uint32_t slot) {
-          return std::string(Stage(*together, slot, &Pipeline::Decode).output.bytes());
-        });
+    RunTogether(*together, jobs, kSlots, 11);
     for (size_t i = 0; i < jobs.size(); ++i) {
       EXPECT_TRUE(jobs[i].alone == jobs[i].together) << "job " << i;
       EXPECT_FALSE(jobs[i].alone.pixels.empty());
@@ -216,8 +152,8 @@ TEST_F(DitPipelineTest, Bf16IsCloseToF32) {
   const auto bf16 = Load(*ops, 1, 0, DType::kBf16);
   EXPECT_EQ(bf16->numerics().precision(), "bf16");
   EXPECT_NE(bf16->model().numerics_id(), f32->model().numerics_id());
-  const Result a = RunAlone(*f32, Request(0, 16, 4, 4.0, 1));
-  const Result b = RunAlone(*bf16, Request(0, 16, 4, 4.0, 1));
+  const PipelineResult a = RunAlone(*f32, OpenRequest(0, 16, 4, 4.0, 1));
+  const PipelineResult b = RunAlone(*bf16, OpenRequest(0, 16, 4, 4.0, 1));
   EXPECT_NE(a.latents, b.latents);
   double difference = 0;
   for (size_t i = 0; i < a.pixels.size(); ++i) {
@@ -230,26 +166,26 @@ TEST_F(DitPipelineTest, Bf16IsCloseToF32) {
 TEST_F(DitPipelineTest, RequestsDecideThePicture) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
-  const Result base = RunAlone(*pipeline, Request(0, 16, 3, 4.0, 1));
+  const PipelineResult base = RunAlone(*pipeline, OpenRequest(0, 16, 3, 4.0, 1));
   EXPECT_EQ(base.pixels.size(), 16u * 16 * 3);
-  EXPECT_TRUE(RunAlone(*pipeline, Request(2, 16, 3, 4.0, 1)) == base);
-  EXPECT_TRUE(RunAlone(*pipeline, Request(0, 16, 3, 4.0, 1, " GoldFish ")) == base);
-  EXPECT_NE(RunAlone(*pipeline, Request(0, 16, 3, 4.0, 2)).pixels, base.pixels);
-  EXPECT_NE(RunAlone(*pipeline, Request(0, 16, 2, 4.0, 1)).pixels, base.pixels);
-  EXPECT_NE(RunAlone(*pipeline, Request(0, 16, 3, 1.0, 1)).pixels, base.pixels);
-  EXPECT_NE(RunAlone(*pipeline, Request(0, 16, 3, 4.5, 1)).pixels, base.pixels);
-  EXPECT_NE(RunAlone(*pipeline, Request(0, 16, 3, 4.0, 1, "hen")).pixels, base.pixels);
+  EXPECT_TRUE(RunAlone(*pipeline, OpenRequest(2, 16, 3, 4.0, 1)) == base);
+  EXPECT_TRUE(RunAlone(*pipeline, OpenRequest(0, 16, 3, 4.0, 1, " GoldFish ")) == base);
+  EXPECT_NE(RunAlone(*pipeline, OpenRequest(0, 16, 3, 4.0, 2)).pixels, base.pixels);
+  EXPECT_NE(RunAlone(*pipeline, OpenRequest(0, 16, 2, 4.0, 1)).pixels, base.pixels);
+  EXPECT_NE(RunAlone(*pipeline, OpenRequest(0, 16, 3, 1.0, 1)).pixels, base.pixels);
+  EXPECT_NE(RunAlone(*pipeline, OpenRequest(0, 16, 3, 4.5, 1)).pixels, base.pixels);
+  EXPECT_NE(RunAlone(*pipeline, OpenRequest(0, 16, 3, 4.0, 1, "hen")).pixels, base.pixels);
 }
 
 TEST_F(DitPipelineTest, ResumesWithTheSameBitsFromEveryStep) {
   const auto ops = CreateCpuOps(2);
   const auto first = Load(*ops);
   const auto second = Load(*ops);
-  v1::OpenSlot open = Request(0, 20, 5, 4.0, 3);
-  const Result whole = RunAlone(*first, open);
+  v1::OpenSlot open = OpenRequest(0, 20, 5, 4.0, 3);
+  const PipelineResult whole = RunAlone(*first, open);
   ASSERT_TRUE(first->Open(open, {}).ok());
   for (int step = 0; step < 5; ++step) {
-    const JobOutcome outcome = Denoise(*first, {{0, step}})[0];
+    const JobOutcome outcome = DenoiseJobs(*first, {{0, step}})[0];
     ASSERT_TRUE(outcome.checkpoint.has_value());
     EXPECT_EQ(outcome.checkpoint->step(), step + 1);
     EXPECT_EQ(outcome.checkpoint->numerics_id(), first->model().numerics_id());
@@ -261,13 +197,13 @@ TEST_F(DitPipelineTest, ResumesWithTheSameBitsFromEveryStep) {
     resumed.set_slot(3);
     *resumed.mutable_checkpoint() = *outcome.checkpoint;
     ASSERT_TRUE(second->Open(resumed, outcome.checkpoint_tensors).ok());
-    ASSERT_TRUE(second->Open(Request(1, 12, 5, 2.0, 9, "hen"), {}).ok());
+    ASSERT_TRUE(second->Open(OpenRequest(1, 12, 5, 2.0, 9, "hen"), {}).ok());
     std::string latents(outcome.checkpoint_tensors[0].bytes());
     for (int later = step + 1; later < 5; ++later) {
-      latents = Latents(Denoise(*second, {{1, later - step - 1}, {3, later}})[1]);
+      latents = LatentsOf(DenoiseJobs(*second, {{1, later - step - 1}, {3, later}})[1]);
       EXPECT_EQ(latents, whole.latents[static_cast<size_t>(later)]);
     }
-    EXPECT_EQ(Stage(*second, 3, &Pipeline::Decode).output.bytes(), whole.pixels);
+    EXPECT_EQ(DecodeSlot(*second, 3).output.bytes(), whole.pixels);
     second->Close(3, true);
     second->Close(1, true);
   }
@@ -276,11 +212,11 @@ TEST_F(DitPipelineTest, ResumesWithTheSameBitsFromEveryStep) {
 TEST_F(DitPipelineTest, ForeignCheckpointsAreRefused) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
-  ASSERT_TRUE(pipeline->Open(Request(0, 16, 4, 1.0, 3), {}).ok());
-  const JobOutcome outcome = Denoise(*pipeline, {{0, 0}})[0];
+  ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 4, 1.0, 3), {}).ok());
+  const JobOutcome outcome = DenoiseJobs(*pipeline, {{0, 0}})[0];
   const auto open = [&](const std::function<void(v1::OpenSlot&)>& change, bool tensors = true,
                         size_t bytes = 1024) {
-    v1::OpenSlot request = Request(1, 16, 4, 1.0, 3);
+    v1::OpenSlot request = OpenRequest(1, 16, 4, 1.0, 3);
     *request.mutable_checkpoint() = *outcome.checkpoint;
     change(request);
     const Payload payload = Payload::Copy(std::string(bytes, '\0'));
@@ -315,7 +251,7 @@ TEST_F(DitPipelineTest, OpenValidatesEverythingAgain) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
   const auto reason = [&](const std::function<void(v1::OpenSlot&)>& change) {
-    v1::OpenSlot request = Request(1, 16, 4, 2.0, 3);
+    v1::OpenSlot request = OpenRequest(1, 16, 4, 2.0, 3);
     change(request);
     const absl::Status status = pipeline->Open(request, {});
     if (status.ok()) pipeline->Close(request.slot(), true);
@@ -345,34 +281,34 @@ TEST_F(DitPipelineTest, OpenValidatesEverythingAgain) {
   EXPECT_EQ(reason([](v1::OpenSlot& r) { r.add_adapters(); }), "ADAPTERS_UNSUPPORTED");
   EXPECT_EQ(reason([](v1::OpenSlot& r) { r.set_prompt(std::string(10'241, 'x')); }),
             "PROMPT_TOO_LONG");
-  ASSERT_TRUE(pipeline->Open(Request(1, 16, 4, 2.0, 3), {}).ok());
+  ASSERT_TRUE(pipeline->Open(OpenRequest(1, 16, 4, 2.0, 3), {}).ok());
   EXPECT_EQ(reason([](v1::OpenSlot&) {}), "SLOT_OPEN");
   // Nearest size in the message.
-  EXPECT_THAT(std::string(pipeline->Open(Request(0, 18, 4, 2.0, 3), {}).message()),
+  EXPECT_THAT(std::string(pipeline->Open(OpenRequest(0, 18, 4, 2.0, 3), {}).message()),
               HasSubstr("width is 18; it must be a multiple of 4 from 4 to 128; nearest: 20"));
 }
 
 TEST_F(DitPipelineTest, OneJobsErrorLeavesTheOthersAlone) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
-  const Result alone = RunAlone(*pipeline, Request(0, 16, 2, 4.0, 1));
-  ASSERT_TRUE(pipeline->Open(Request(0, 16, 2, 4.0, 1), {}).ok());
-  ASSERT_TRUE(pipeline->Open(Request(1, 16, 2, 4.0, 1, "no such class"), {}).ok());
-  ASSERT_TRUE(pipeline->Open(Request(2, 16, 2, 4.0, 1), {}).ok());
+  const PipelineResult alone = RunAlone(*pipeline, OpenRequest(0, 16, 2, 4.0, 1));
+  ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 2, 4.0, 1), {}).ok());
+  ASSERT_TRUE(pipeline->Open(OpenRequest(1, 16, 2, 4.0, 1, "no such class"), {}).ok());
+  ASSERT_TRUE(pipeline->Open(OpenRequest(2, 16, 2, 4.0, 1), {}).ok());
   // An unknown class, a closed slot, a slot that is none, a wrong step, a slot twice.
-  const auto outcomes = Denoise(*pipeline, {{1, 0}, {3, 0}, {99, 0}, {2, 1}, {0, 0}, {0, 0}});
+  const auto outcomes = DenoiseJobs(*pipeline, {{1, 0}, {3, 0}, {99, 0}, {2, 1}, {0, 0}, {0, 0}});
   EXPECT_EQ(ErrorReason(outcomes[0].status), "CLASS_UNKNOWN");
   EXPECT_EQ(ErrorReason(outcomes[1].status), "SLOT_NOT_OPEN");
   EXPECT_EQ(ErrorReason(outcomes[2].status), "SLOT_NOT_OPEN");
   EXPECT_EQ(ErrorReason(outcomes[3].status), "STEP_INVALID");
-  EXPECT_EQ(Latents(outcomes[4]), alone.latents[0]);
+  EXPECT_EQ(LatentsOf(outcomes[4]), alone.latents[0]);
   EXPECT_EQ(ErrorReason(outcomes[5].status), "SLOT_TWICE");
-  EXPECT_EQ(ErrorReason(Stage(*pipeline, 1, &Pipeline::Encode).status), "CLASS_UNKNOWN");
-  EXPECT_EQ(ErrorReason(Stage(*pipeline, 0, &Pipeline::Decode).status), "STEP_INVALID");
-  EXPECT_EQ(ErrorReason(Stage(*pipeline, 3, &Pipeline::Decode).status), "SLOT_NOT_OPEN");
-  EXPECT_EQ(Latents(Denoise(*pipeline, {{0, 1}})[0]), alone.latents[1]);
-  EXPECT_EQ(ErrorReason(Denoise(*pipeline, {{0, 2}})[0].status), "STEP_INVALID");
-  EXPECT_EQ(Stage(*pipeline, 0, &Pipeline::Decode).output.bytes(), alone.pixels);
+  EXPECT_EQ(ErrorReason(EncodeSlot(*pipeline, 1).status), "CLASS_UNKNOWN");
+  EXPECT_EQ(ErrorReason(DecodeSlot(*pipeline, 0).status), "STEP_INVALID");
+  EXPECT_EQ(ErrorReason(DecodeSlot(*pipeline, 3).status), "SLOT_NOT_OPEN");
+  EXPECT_EQ(LatentsOf(DenoiseJobs(*pipeline, {{0, 1}})[0]), alone.latents[1]);
+  EXPECT_EQ(ErrorReason(DenoiseJobs(*pipeline, {{0, 2}})[0].status), "STEP_INVALID");
+  EXPECT_EQ(DecodeSlot(*pipeline, 0).output.bytes(), alone.pixels);
   pipeline->Close(99, true);
 }
 
@@ -380,21 +316,21 @@ TEST_F(DitPipelineTest, OnlyLiveJobsRun) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
   for (uint32_t slot = 0; slot < 2; ++slot) {
-    ASSERT_TRUE(pipeline->Open(Request(slot, 16, 2, 4.0, 1), {}).ok());
+    ASSERT_TRUE(pipeline->Open(OpenRequest(slot, 16, 2, 4.0, 1), {}).ok());
   }
   v1::BatchPlan plan;
   for (uint32_t slot = 0; slot < 2; ++slot) plan.add_jobs()->set_slot(slot);
   std::vector<JobOutcome> outcomes(2);
   ASSERT_TRUE(pipeline->Denoise(plan, {1}, absl::MakeSpan(outcomes)).ok());
-  EXPECT_TRUE(Denoise(*pipeline, {{0, 0}, {1, 1}})[0].status.ok());
+  EXPECT_TRUE(DenoiseJobs(*pipeline, {{0, 0}, {1, 1}})[0].status.ok());
   ASSERT_TRUE(pipeline->Denoise(plan, {}, absl::MakeSpan(outcomes)).ok());
 }
 
 TEST_F(DitPipelineTest, PlansOverrideGuidanceAndSigmas) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
-  const Result strong = RunAlone(*pipeline, Request(0, 16, 2, 6.0, 1));
-  ASSERT_TRUE(pipeline->Open(Request(0, 16, 2, 1.0, 1), {}).ok());
+  const PipelineResult strong = RunAlone(*pipeline, OpenRequest(0, 16, 2, 6.0, 1));
+  ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 2, 1.0, 1), {}).ok());
   const auto run = [&](const std::function<void(v1::BatchPlan&)>& change) {
     v1::BatchPlan plan;
     plan.add_jobs()->mutable_returns()->set_checkpoint(true);
@@ -431,7 +367,7 @@ TEST_F(DitPipelineTest, PlansOverrideGuidanceAndSigmas) {
     plan.mutable_segments()->set_last(2);
   });
   EXPECT_EQ(outcome.sigma, 500);
-  EXPECT_EQ(Latents(outcome), strong.latents[0]);
+  EXPECT_EQ(LatentsOf(outcome), strong.latents[0]);
 }
 
 TEST_F(DitPipelineTest, LargePicturesLeaveInAMemfd) {
@@ -444,9 +380,9 @@ TEST_F(DitPipelineTest, LargePicturesLeaveInAMemfd) {
       model.Build().Write(folder_);
     }
     const auto fresh = Load(*ops);
-    ASSERT_TRUE(fresh->Open(Request(0, size, 1, 1.0, 1), {}).ok());
-    ASSERT_TRUE(Denoise(*fresh, {{0, 0}})[0].status.ok());
-    const JobOutcome outcome = Stage(*fresh, 0, &Pipeline::Decode);
+    ASSERT_TRUE(fresh->Open(OpenRequest(0, size, 1, 1.0, 1), {}).ok());
+    ASSERT_TRUE(DenoiseJobs(*fresh, {{0, 0}})[0].status.ok());
+    const JobOutcome outcome = DecodeSlot(*fresh, 0);
     ASSERT_TRUE(outcome.status.ok()) << outcome.status;
     EXPECT_EQ(outcome.output.size(), static_cast<size_t>(size * size * 3));
     EXPECT_EQ(outcome.output.fd() >= 0, memfd) << size;
@@ -456,16 +392,16 @@ TEST_F(DitPipelineTest, LargePicturesLeaveInAMemfd) {
 TEST_F(DitPipelineTest, LatentsThatAreNoNumbersFailTheJob) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
-  ASSERT_TRUE(pipeline->Open(Request(0, 16, 1, 1.0, 1), {}).ok());
-  const JobOutcome good = Denoise(*pipeline, {{0, 0}})[0];
-  v1::OpenSlot resumed = Request(1, 16, 1, 1.0, 1);
+  ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 1, 1.0, 1), {}).ok());
+  const JobOutcome good = DenoiseJobs(*pipeline, {{0, 0}})[0];
+  v1::OpenSlot resumed = OpenRequest(1, 16, 1, 1.0, 1);
   *resumed.mutable_checkpoint() = *good.checkpoint;
   std::string latents(good.checkpoint_tensors[0].bytes());
   const float nan = NAN;
   std::memcpy(latents.data() + 64, &nan, sizeof(nan));
   ASSERT_TRUE(pipeline->Open(resumed, {Payload::Copy(latents)}).ok());
-  EXPECT_EQ(ErrorReason(Stage(*pipeline, 1, &Pipeline::Decode).status), "LATENTS_NOT_FINITE");
-  EXPECT_TRUE(Stage(*pipeline, 0, &Pipeline::Decode).status.ok());
+  EXPECT_EQ(ErrorReason(DecodeSlot(*pipeline, 1).status), "LATENTS_NOT_FINITE");
+  EXPECT_TRUE(DecodeSlot(*pipeline, 0).status.ok());
 }
 
 TEST_F(DitPipelineTest, HashesLatentsWhenAsked) {
@@ -476,13 +412,13 @@ TEST_F(DitPipelineTest, HashesLatentsWhenAsked) {
   ASSERT_EQ(unsetenv("DARKROOM_HASH_LATENTS"), 0);
   std::set<uint64_t> hashes;
   for (Pipeline* pipeline : {plain.get(), hashing.get()}) {
-    ASSERT_TRUE(pipeline->Open(Request(0, 16, 2, 1.0, 1), {}).ok());
+    ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 2, 1.0, 1), {}).ok());
     for (int step = 0; step < 2; ++step) {
-      const JobOutcome outcome = Denoise(*pipeline, {{0, step}})[0];
+      const JobOutcome outcome = DenoiseJobs(*pipeline, {{0, step}})[0];
       EXPECT_EQ(outcome.latents_hash.has_value(), pipeline == hashing.get());
       if (!outcome.latents_hash) continue;
       uint64_t fnv = 0xcbf29ce484222325u;
-      for (const char c : Latents(outcome)) {
+      for (const char c : LatentsOf(outcome)) {
         fnv = (fnv ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
       }
       EXPECT_EQ(*outcome.latents_hash, fnv);
@@ -499,14 +435,14 @@ TEST_F(DitPipelineTest, PlansLargerThanAStepTakeNoMoreMemory) {
   const auto large = Load(large_ops, 16);
   std::vector<std::pair<uint32_t, int>> jobs;
   for (uint32_t slot = 0; slot < 16; ++slot) {
-    ASSERT_TRUE(small->Open(Request(slot, 16, 1, 4.0, slot), {}).ok());
-    ASSERT_TRUE(large->Open(Request(slot, 16, 1, 4.0, slot), {}).ok());
+    ASSERT_TRUE(small->Open(OpenRequest(slot, 16, 1, 4.0, slot), {}).ok());
+    ASSERT_TRUE(large->Open(OpenRequest(slot, 16, 1, 4.0, slot), {}).ok());
     jobs.emplace_back(slot, 0);
   }
   // Two jobs at a time; 16 at a time.
-  const std::vector<JobOutcome> a = Denoise(*small, jobs);
-  const std::vector<JobOutcome> b = Denoise(*large, jobs);
-  for (size_t i = 0; i < jobs.size(); ++i) EXPECT_EQ(Latents(a[i]), Latents(b[i]));
+  const std::vector<JobOutcome> a = DenoiseJobs(*small, jobs);
+  const std::vector<JobOutcome> b = DenoiseJobs(*large, jobs);
+  for (size_t i = 0; i < jobs.size(); ++i) EXPECT_EQ(LatentsOf(a[i]), LatentsOf(b[i]));
   EXPECT_LT(4 * small_ops.largest_allocation_bytes(), large_ops.largest_allocation_bytes());
 }
 
@@ -514,20 +450,20 @@ TEST_F(DitPipelineTest, NoMemoryForLatentsIsTheJobsError) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
   ops.FailNextAllocation();
-  EXPECT_EQ(ErrorReason(pipeline->Open(Request(0, 16, 1, 4.0, 1), {})), "OUT_OF_MEMORY");
-  EXPECT_TRUE(pipeline->Open(Request(0, 16, 1, 4.0, 1), {}).ok());
+  EXPECT_EQ(ErrorReason(pipeline->Open(OpenRequest(0, 16, 1, 4.0, 1), {})), "OUT_OF_MEMORY");
+  EXPECT_TRUE(pipeline->Open(OpenRequest(0, 16, 1, 4.0, 1), {}).ok());
 }
 
 TEST_F(DitPipelineTest, StepsAllocateNothingOnceWarm) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
   for (uint32_t slot = 0; slot < 3; ++slot) {
-    ASSERT_TRUE(pipeline->Open(Request(slot, 16, 3, 4.0, slot), {}).ok());
+    ASSERT_TRUE(pipeline->Open(OpenRequest(slot, 16, 3, 4.0, slot), {}).ok());
   }
-  Denoise(*pipeline, {{0, 0}, {1, 0}, {2, 0}});
+  DenoiseJobs(*pipeline, {{0, 0}, {1, 0}, {2, 0}});
   const int allocations = ops.allocations();
-  Denoise(*pipeline, {{2, 1}, {0, 1}});
-  Denoise(*pipeline, {{1, 1}, {0, 2}, {2, 2}});
+  DenoiseJobs(*pipeline, {{2, 1}, {0, 1}});
+  DenoiseJobs(*pipeline, {{1, 1}, {0, 2}, {2, 2}});
   EXPECT_EQ(ops.allocations(), allocations);
 }
 
