@@ -15,6 +15,9 @@ inline constexpr int64_t kExitTimeoutNanos = 2'000'000'000;
 // itself holds the process (a driver, a dead network disk); it is then left behind.
 inline constexpr int64_t kReapTimeoutNanos = 10'000'000'000;
 
+// From Stop to SIGKILL: a longer grace is cut to this day.
+inline constexpr int64_t kStopGraceMsMax = 86'400'000;
+
 // Messages taken from one worker before the others get their turn.
 inline constexpr int kMessagesPerTurnMax = 64;
 
