@@ -15,8 +15,8 @@ inline constexpr int64_t kExitTimeoutNanos = 2'000'000'000;
 // itself holds the process (a driver, a dead network disk); it is then left behind.
 inline constexpr int64_t kReapTimeoutNanos = 10'000'000'000;
 
-// What a worker that is asked to stop may be given: 24 days, so that sums of times cannot overflow.
-inline constexpr int64_t kStopGraceMsMax = INT32_MAX;
+// From Stop to SIGKILL: a longer grace is cut to this day.
+inline constexpr int64_t kStopGraceMsMax = 86'400'000;
 
 // Messages taken from one worker before the others get their turn.
 inline constexpr int kMessagesPerTurnMax = 64;
