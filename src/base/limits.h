@@ -9,4 +9,8 @@ inline constexpr size_t kIdBytesMax = 63;
 // Bytes of an unknown name that NearestNames compares with the known ones: bounds its time.
 inline constexpr size_t kNearestNameBytesMax = 256;
 
+// One Payload. As a memfd it is mapped whole by its receiver, so that this also bounds address
+// space.
+inline constexpr size_t kPayloadBytesMax = size_t{1} << 30;
+
 }  // namespace darkroom

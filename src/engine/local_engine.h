@@ -45,6 +45,8 @@ class LocalEngine final : public Engine, public WorkerSink {
  public:
   LocalEngine(LocalEngineOptions options, StoreThread& store, BlobStore& blobs, Clock& clock);
   ~LocalEngine() override;
+  LocalEngine(const LocalEngine&) = delete;
+  LocalEngine& operator=(const LocalEngine&) = delete;
 
   // `unfinished`: what the store held at start.
   void Start(WorkerPool& workers, Recovered unfinished);

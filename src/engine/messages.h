@@ -32,17 +32,17 @@ struct Now {
 // ---- events ----
 
 struct SubmitReceived {
-  CallId call;
+  CallId call = 0;
   Engine::Submit submit;
-  uint64_t random_high;  // for the new generation's id
-  uint64_t random_low;
+  uint64_t random_high = 0;  // for the new generation's id
+  uint64_t random_low = 0;
 };
 struct CancelReceived {
-  CallId call;
+  CallId call = 0;
   std::string name;
 };
 struct DeleteReceived {
-  CallId call;
+  CallId call = 0;
   std::string name;
 };
 // The last attached stream of a generation went away; or one came back.
@@ -61,32 +61,32 @@ struct Recovered {
   std::vector<Item> items;
 };
 struct CreateDone {
-  CallId call;
+  CallId call = 0;
   std::string name;  // of the generation that was to be made
   v1::GenerateEvent queued;
   absl::StatusOr<GenerationStore::Created> result;
 };
 struct UpdateDone {
-  WriteId write;
+  WriteId write = 0;
   absl::Status status;
 };
 struct WorkerSaid {
-  WorkerId worker;
+  WorkerId worker = 0;
   v1::FromWorker message;
   std::vector<Payload> attachments;
 };
 struct WorkerGone {
-  WorkerId worker;
-  LostCause cause;
+  WorkerId worker = 0;
+  LostCause cause = LostCause::kExited;
   std::string detail;
 };
 struct MediaDone {
-  uint64_t job;
-  uint64_t sequence;
-  int64_t duration_ns;
+  uint64_t job = 0;
+  uint64_t sequence = 0;
+  int64_t duration_ns = 0;
   absl::Status status;
   std::string sha256;
-  int64_t size_bytes;
+  int64_t size_bytes = 0;
 };
 struct DrainRequested {};
 struct Tick {};
@@ -98,53 +98,53 @@ using Event = std::variant<SubmitReceived, CancelReceived, DeleteReceived, Strea
 // ---- commands ----
 
 struct Reply {
-  CallId call;
+  CallId call = 0;
   absl::StatusOr<v1::Generation> result;
 };
 // Answer from the store: the generation is not live.
 struct ReplyFromStore {
-  CallId call;
+  CallId call = 0;
   std::string name;
 };
 // One transaction: create, and `queued` as its first event if it was inserted. Answered by
 // CreateDone.
 struct WriteCreate {
-  CallId call;
+  CallId call = 0;
   GenerationStore::NewGeneration create;
   v1::GenerateEvent queued;
 };
 // Answered by UpdateDone, in order.
 struct WriteUpdate {
-  WriteId write;
+  WriteId write = 0;
   v1::Generation generation;
   std::vector<v1::GenerateEvent> events;
 };
 // Deletes an ended generation and its outputs, and answers the call.
 struct WriteDelete {
-  CallId call;
+  CallId call = 0;
   std::string name;
 };
 struct PurgeEnded {
   absl::Time before;
 };
 struct StartWorker {
-  WorkerId worker;
+  WorkerId worker = 0;
 };
 struct SendToWorker {
-  WorkerId worker;
+  WorkerId worker = 0;
   v1::ToWorker message;
   std::vector<Payload> attachments;
 };
 struct KillWorker {
-  WorkerId worker;
+  WorkerId worker = 0;
 };
 // Encode, store under `blob_key`, then MediaDone.
 struct EncodeMedia {
-  uint64_t job;
-  uint64_t sequence;
+  uint64_t job = 0;
+  uint64_t sequence = 0;
   Payload pixels;  // u8 [height, width, 3]
-  int32_t width;
-  int32_t height;
+  int32_t width = 0;
+  int32_t height = 0;
   std::string blob_key;
   // Metadata of the picture, in order.
   std::vector<std::pair<std::string, std::string>> texts;

@@ -39,7 +39,7 @@ class WorkerFleet {
   };
   // A worker that became ready, for the scheduler.
   struct Ready {
-    WorkerId worker;
+    WorkerId worker = 0;
     scheduler::ReplicaSpec spec;
   };
 

@@ -6,7 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "ipc/unique_fd.h"
+#include "base/unique_fd.h"
 
 namespace darkroom {
 

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/limits.h"
+
 namespace darkroom {
 
 // Serialized envelope of one frame, header excluded. Anything heavier travels as an attachment.
@@ -11,8 +13,8 @@ inline constexpr size_t kFrameBytesMax = size_t{16} << 20;
 // Descriptors that come with one frame: as many as Linux passes in one message (SCM_MAX_FD).
 inline constexpr size_t kFrameAttachmentsMax = 253;
 
-// One memfd. Mapped whole by the receiver, so that this also bounds address space.
-inline constexpr size_t kAttachmentBytesMax = size_t{1} << 30;
+// One memfd.
+inline constexpr size_t kAttachmentBytesMax = kPayloadBytesMax;
 
 // A tensor up to this size travels inside its message: a memfd costs more system calls than a copy
 // of this length.

@@ -14,6 +14,7 @@
 #include "engine/local_engine.h"
 #include "gateway/gateway.h"
 #include "main/daemon_flags.h"
+#include "main/limits.h"
 #include "main/signals.h"
 #include "main/version.h"
 #include "store/directory_blob_store.h"
@@ -26,8 +27,6 @@ namespace {
 
 // Open calls get this long to end once everything accepted has ended.
 constexpr absl::Duration kCallsGrace = absl::Seconds(2);
-// Signals and reports that wait for main.
-constexpr int kWakesMax = 16;
 
 // What main waits for.
 struct Wake {

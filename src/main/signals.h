@@ -26,7 +26,7 @@ class Signals {
   }
 
  private:
-  sigset_t set_;
+  sigset_t set_{};
 };
 
 }  // namespace darkroom

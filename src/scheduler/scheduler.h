@@ -67,15 +67,15 @@ class Scheduler {
     Position crashed_at;
   };
   struct PlanItem {
-    JobId job;
-    TenantId tenant;
+    JobId job = 0;
+    TenantId tenant = 0;
     Position at;
-    int64_t tokens;
-    int64_t predicted_share_ns;
+    int64_t tokens = 0;
+    int64_t predicted_share_ns = 0;
   };
   struct Plan {
-    uint64_t sequence;
-    Stage stage;
+    uint64_t sequence = 0;
+    Stage stage = Stage::kEncode;
     int64_t tokens = 0;
     std::vector<PlanItem> items;
   };

@@ -60,34 +60,34 @@ struct ReplicaSpec {
 
 // Events.
 struct ReplicaAttached {
-  ReplicaId replica;
+  ReplicaId replica = 0;
   ReplicaSpec spec;
 };
 struct ReplicaLost {
-  ReplicaId replica;
+  ReplicaId replica = 0;
 };
 struct TenantWeight {
-  TenantId tenant;
-  double weight;
+  TenantId tenant = 0;
+  double weight = 1.0;
 };
 struct JobSubmitted {
   JobSpec spec;
 };
 // The job leaves now, because its client, its own failure or its generation's says so.
 struct JobEnded {
-  JobId job;
+  JobId job = 0;
 };
 struct PlanFinished {
   enum class Outcome : uint8_t { kDone, kSkipped, kFailed };
   struct Item {
-    JobId job;
-    Outcome outcome;
+    JobId job = 0;
+    Outcome outcome = Outcome::kDone;
     // A checkpoint after this step was saved.
-    bool checkpointed;
+    bool checkpointed = false;
   };
-  ReplicaId replica;
-  uint64_t sequence;
-  int64_t duration_ns;
+  ReplicaId replica = 0;
+  uint64_t sequence = 0;
+  int64_t duration_ns = 0;
   std::vector<Item> items;
 };
 using Event =
@@ -95,50 +95,50 @@ using Event =
 
 // Commands.
 struct OpenSlot {
-  ReplicaId replica;
-  JobId job;
-  uint32_t slot;
-  uint64_t epoch;
-  int32_t resume_step;  // 0: from noise
+  ReplicaId replica = 0;
+  JobId job = 0;
+  uint32_t slot = 0;
+  uint64_t epoch = 0;
+  int32_t resume_step = 0;  // 0: from noise
 };
 struct CloseSlot {
-  ReplicaId replica;
-  JobId job;
-  uint32_t slot;
-  uint64_t epoch;
+  ReplicaId replica = 0;
+  JobId job = 0;
+  uint32_t slot = 0;
+  uint64_t epoch = 0;
 };
 struct RunPlan {
   struct Item {
-    JobId job;
-    uint32_t slot;
-    uint64_t epoch;
-    int32_t step;  // denoise only
-    bool checkpoint;
+    JobId job = 0;
+    uint32_t slot = 0;
+    uint64_t epoch = 0;
+    int32_t step = 0;  // denoise only
+    bool checkpoint = false;
   };
-  ReplicaId replica;
-  uint64_t sequence;
-  Stage stage;
-  int64_t predicted_ns;
+  ReplicaId replica = 0;
+  uint64_t sequence = 0;
+  Stage stage = Stage::kEncode;
+  int64_t predicted_ns = 0;
   std::vector<Item> items;
 };
 // The job's share of a finished quantum; shares of one quantum sum to its duration exactly.
 struct Charge {
-  JobId job;
-  Stage stage;
-  int64_t nanos;
+  JobId job = 0;
+  Stage stage = Stage::kEncode;
+  int64_t nanos = 0;
 };
 // Every stage is done.
 struct JobFinished {
-  JobId job;
+  JobId job = 0;
 };
 // Its worker died and it waits again; it goes on from `resume_step`.
 struct JobRequeued {
-  JobId job;
-  int32_t resume_step;
+  JobId job = 0;
+  int32_t resume_step = 0;
 };
 // Taken for the cause of its workers' crashes and given up.
 struct JobQuarantined {
-  JobId job;
+  JobId job = 0;
 };
 using Command =
     std::variant<OpenSlot, CloseSlot, RunPlan, Charge, JobFinished, JobRequeued, JobQuarantined>;

@@ -6,6 +6,7 @@
 #include <array>
 #include <functional>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -358,15 +359,16 @@ absl::StatusOr<std::vector<std::string>> SqliteStore::ListIds(const ListQuery& q
     list.Bind(query.tenant).Bind(before).Bind(count);
     while (list.Next()) ids.emplace_back(list.Text(0));
   }
-  for (const v1::Generation::State state : query.states) {
+  // As many queries as there are states, however often a client names one.
+  const std::set<v1::Generation::State> states(query.states.begin(), query.states.end());
+  for (const v1::Generation::State state : states) {
+    if (!v1::Generation::State_IsValid(state)) continue;
     SqliteQuery list(Statement(kListState));
     list.Bind(query.tenant).Bind(before).Bind(int64_t{state}).Bind(count);
     while (list.Next()) ids.emplace_back(list.Text(0));
   }
   if (!Status().ok()) return Status();
   std::sort(ids.begin(), ids.end(), std::greater<>());
-  // A state that is asked for twice counts once.
-  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   if (ids.size() > static_cast<size_t>(count)) ids.resize(count);
   return ids;
 }

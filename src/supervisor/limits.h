@@ -9,11 +9,14 @@ namespace darkroom {
 inline constexpr int64_t kHelloTimeoutNanos = 10'000'000'000;
 
 // From a worker's saying that it ends (a closed connection, a fatal message) to its end.
-inline constexpr int64_t kExitTimeoutNanos = 1'000'000'000;
+inline constexpr int64_t kExitTimeoutNanos = 2'000'000'000;
 
 // From SIGKILL to the end of the process, when the pool is destroyed. Longer only while the kernel
 // itself holds the process (a driver, a dead network disk); it is then left behind.
 inline constexpr int64_t kReapTimeoutNanos = 10'000'000'000;
+
+// From Stop to SIGKILL: a longer grace is cut to this day.
+inline constexpr int64_t kStopGraceMsMax = 86'400'000;
 
 // Messages taken from one worker before the others get their turn.
 inline constexpr int kMessagesPerTurnMax = 64;

@@ -62,8 +62,8 @@ class SpawnPlan {
     if (error_ == 0) error_ = error;
   }
 
-  posix_spawn_file_actions_t actions_;
-  posix_spawnattr_t attributes_;
+  posix_spawn_file_actions_t actions_{};
+  posix_spawnattr_t attributes_{};
   int error_ = 0;
 };
 

@@ -5,8 +5,8 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "base/unique_fd.h"
 #include "darkroom/worker_pool.h"
-#include "ipc/unique_fd.h"
 
 namespace darkroom {
 

@@ -101,8 +101,7 @@ bool Supervisor::Send(WorkerId worker, v1::ToWorker message, std::vector<Payload
 void Supervisor::Stop(WorkerId worker, int64_t grace_ms) {
   const LinkPtr link = Find(worker);
   if (link == nullptr) return;
-  constexpr int64_t kGraceMsMax = std::numeric_limits<int32_t>::max();
-  link->Stop(NowNanos() + std::clamp<int64_t>(grace_ms, 0, kGraceMsMax) * 1'000'000);
+  link->Stop(NowNanos() + std::clamp<int64_t>(grace_ms, 0, kStopGraceMsMax) * 1'000'000);
   // The pool's thread must count this deadline in.
   Wake();
 }

@@ -9,8 +9,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
+#include "base/unique_fd.h"
 #include "darkroom/worker_pool.h"
-#include "ipc/unique_fd.h"
 #include "supervisor/limits.h"
 #include "supervisor/worker_link.h"
 
@@ -38,6 +38,8 @@ class Supervisor final : public WorkerPool {
   // Kills every worker, tells the sink that each is lost, and returns once it was told. Not to be
   // called from the sink.
   ~Supervisor() override;
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
 
   void Start(WorkerId worker, const WorkerSpec& spec) override;
   bool Send(WorkerId worker, v1::ToWorker message, std::vector<Payload> attachments) override;

@@ -8,9 +8,9 @@
 
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
+#include "base/unique_fd.h"
 #include "darkroom/worker_pool.h"
 #include "ipc/frame_connection.h"
-#include "ipc/unique_fd.h"
 
 namespace darkroom {
 

@@ -175,7 +175,7 @@ absl::Status Executor::Execute(OpenCommand& command) {
   const absl::Status status = Guarded([&] { return Open(command); });
   if (!status.ok()) {
     // Plans that were sent meanwhile get the same answer.
-    command.lease->failure = status;
+    command.lease->failure = ToProto(status);
     // Unless the reader closed it already, which says the same.
     Lease::State held = Lease::State::kHeld;
     command.lease->state.compare_exchange_strong(held, Lease::State::kOpenFailed);
@@ -278,19 +278,17 @@ std::vector<int> Executor::Admit(const PlanCommand& command, v1::PlanDone& done)
     v1::PlanDone::JobResult& result = *done.add_jobs();
     result.set_slot(command.plan.jobs(i).slot());
     result.set_lease_epoch(command.plan.jobs(i).lease_epoch());
-    absl::Status status = entry.status;
-    if (status.ok() &&
-        (entry.lease == nullptr || entry.lease->state.load() == Lease::State::kClosed)) {
+    if (entry.refusal) {
+      *result.mutable_status() = *entry.refusal;
+    } else if (entry.lease == nullptr || entry.lease->state.load() == Lease::State::kClosed) {
       result.set_skipped(true);
-      continue;
-    }
-    if (status.ok()) status = entry.lease->failure;
-    if (status.ok() && !entry.lease->open) status = Broken("the slot never opened");
-    if (status.ok()) status = CheckEntry(command.plan, command.entries, i);
-    if (status.ok()) {
-      live.push_back(i);
-    } else {
+    } else if (entry.lease->failure) {
+      *result.mutable_status() = *entry.lease->failure;
+    } else if (const absl::Status status = CheckEntry(command.plan, command.entries, i);
+               !status.ok()) {
       *result.mutable_status() = ToProto(status);
+    } else {
+      live.push_back(i);
     }
   }
   return live;
@@ -354,9 +352,9 @@ void Executor::Report(const v1::PlanJob& job, v1::Stage stage, Lease& lease, Job
       status = Broken("the model made a picture of a wrong size");
   }
   if (status.ok()) return;
-  lease.failure = status;
+  lease.failure = ToProto(status);
   result.clear_output();
-  *result.mutable_status() = ToProto(status);
+  *result.mutable_status() = *lease.failure;
 }
 
 }  // namespace darkroom

@@ -3,12 +3,14 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "darkroom/v1/worker.pb.h"
+#include "google/rpc/status.pb.h"
 
 namespace darkroom {
 
@@ -37,7 +39,9 @@ struct Lease {
   int32_t first_step = 0;  // 0, or the checkpoint's
   int32_t next_step = 0;   // the only step a plan may run
   std::string numerics_id;
-  absl::Status failure;  // once opening or a stage failed, nothing else runs for the job
+  // Once opening or a stage failed, nothing else runs for the job. A message and not a status, as
+  // PlanEntry::refusal: the reader may be the one to let go of the lease.
+  std::optional<google::rpc::Status> failure;
 };
 
 // The reader's view: which lease holds each slot after all messages so far. The executor may be

@@ -129,6 +129,10 @@ absl::Status PlanOrder::Check(const v1::BatchPlan& plan) {
 absl::Status CheckEntry(const v1::BatchPlan& plan, absl::Span<const PlanEntry> entries, int index) {
   const v1::PlanJob& job = plan.jobs(index);
   const Lease& lease = *entries[index].lease;
+  if (!lease.open) {
+    return Error(absl::StatusCode::kFailedPrecondition, "SLOT_NOT_OPEN",
+                 absl::StrCat("slot ", job.slot(), " was not opened"));
+  }
   for (int other = 0; other < index; ++other) {
     if (entries[other].lease.get() == &lease) {
       return Invalid("SLOT_TWICE", absl::StrCat("slot ", job.slot(), " is twice in one plan"));

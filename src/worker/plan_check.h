@@ -29,8 +29,8 @@ class PlanOrder {
   bool any_ = false;
 };
 
-// Whether entry `index` may run now: order of stages and steps, numbers, isolation, no slot twice.
-// REQUIRES: its lease is open.
+// Whether entry `index` may run now: the slot is open and not twice in the plan, order of
+// stages and steps, numbers, isolation. REQUIRES: it has a lease.
 absl::Status CheckEntry(const v1::BatchPlan& plan, absl::Span<const PlanEntry> entries, int index);
 
 }  // namespace darkroom

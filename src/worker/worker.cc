@@ -40,7 +40,8 @@ int Worker::Run() {
   executor_.Drain();
   commands_.Close();
   const auto exit_code = [&] { return end.ok() && !executor_.failed() ? 0 : 1; };
-  if (!shut_down && options_.exit_now) options_.exit_now(exit_code());
+  // An executor that failed has ended already; any other may be in the middle of a long step.
+  if (!shut_down && !executor_.failed() && options_.exit_now) options_.exit_now(exit_code());
   executor.join();
   return exit_code();
 }
@@ -160,11 +161,11 @@ absl::Status Worker::OnPlan(v1::BatchPlan plan) {
   for (const v1::PlanJob& job : plan.jobs()) {
     PlanEntry entry;
     if (!status.ok()) {
-      entry.status = status;
+      entry.refusal = ToProto(status);
     } else if (auto lease = leases_.Find(job); lease.ok()) {
       entry.lease = *std::move(lease);
     } else {
-      entry.status = lease.status();
+      entry.refusal = ToProto(lease.status());
     }
     command.entries.push_back(std::move(entry));
   }

@@ -53,99 +53,131 @@ class Journal {
   int doubled_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-TEST(DurabilityTest, NothingAcknowledgedIsLostOrDoubled) {
-  TempFolder folder;
-  DaemonProcess daemon({folder.Path("fake"),
-                        folder.Path("state"),
-                        true,
-                        {"--checkpoint-steps", "2"},
-                        {{"DARKROOM_FAKE_STEP_US", "1000"}, {"DARKROOM_FAKE_PROBE_US", "0"}}});
-  ASSERT_NO_FATAL_FAILURE(daemon.Start());
-  Journal journal;
-  Mutex server_mutex;
-  std::string server = daemon.server();
-  std::atomic<bool> stop{false};
+class DurabilityTest : public ::testing::Test {
+ protected:
+  DurabilityTest()
+      : daemon_({folder_.Path("fake"),
+                 folder_.Path("state"),
+                 true,
+                 {"--checkpoint-steps", "2"},
+                 {{"DARKROOM_FAKE_STEP_US", "1000"}, {"DARKROOM_FAKE_PROBE_US", "0"}}}) {}
+
+  // Asks until told to stop, wherever the daemon is now; what was not acknowledged is asked again
+  // with the same id.
+  void RunClient(unsigned seed) {
+    std::mt19937 random(seed);
+    std::string at;
+    std::unique_ptr<Client> client;
+    std::string pending;
+    while (!stop_) {
+      {
+        MutexLock lock(server_mutex_);
+        if (at != server_ || client == nullptr) client = std::make_unique<Client>(at = server_);
+      }
+      if (pending.empty()) pending = journal_.NewRequestId();
+      v1::GenerateRequest request = PictureRequest("a", 64, 8, 1);
+      request.set_request_id(pending);
+      const auto made = client->CreateGeneration(request);
+      if (made.ok()) {
+        journal_.Acknowledged(pending, made->name());
+        // Sometimes the answer is lost on the way and the client asks again.
+        if (random() % 4 != 0) pending.clear();
+      }
+      absl::SleepFor(absl::Milliseconds(1 + random() % 8));
+    }
+  }
+
+  // Kills and starts the daemon; the slowest start.
+  absl::Duration KillAgainAndAgain(int kills) {
+    std::mt19937 random(1);
+    absl::Duration slowest;
+    for (int kill = 0; kill < kills; ++kill) {
+      absl::SleepFor(absl::Milliseconds(20 + random() % 200));
+      daemon_.Kill();
+      const absl::Time start = absl::Now();
+      daemon_.Start(random() % 2 == 0);
+      if (HasFatalFailure()) break;
+      slowest = std::max(slowest, absl::Now() - start);
+      MutexLock lock(server_mutex_);
+      server_ = daemon_.server();
+    }
+    return slowest;
+  }
+
+  v1::Generation AwaitEnd(const std::string& name) {
+    const absl::Time deadline = absl::Now() + absl::Seconds(60);
+    while (true) {
+      const auto got = daemon_.client().GetGeneration(name, false);
+      EXPECT_TRUE(got.ok()) << name << " is lost: " << got.status();
+      if (!got.ok() || got->state() == v1::Generation::STATE_SUCCEEDED || absl::Now() > deadline) {
+        return got.ok() ? *got : v1::Generation();
+      }
+      absl::SleepFor(absl::Milliseconds(5));
+    }
+  }
+
+  // Generations by request id, from the whole list.
+  std::map<std::string, int> CountByRequestId() {
+    std::map<std::string, int> counts;
+    v1::ListGenerationsRequest list;
+    list.set_page_size(1000);
+    do {
+      const auto page = daemon_.client().ListGenerations(list);
+      EXPECT_TRUE(page.ok()) << page.status();
+      if (!page.ok()) break;
+      for (const auto& generation : page->generations()) {
+        ++counts[generation.request().request_id()];
+      }
+      list.set_page_token(page->next_page_token());
+    } while (!list.page_token().empty());
+    return counts;
+  }
+
+  TempFolder folder_;
+  DaemonProcess daemon_;
+  Journal journal_;
+  std::atomic<bool> stop_{false};
+  Mutex server_mutex_;
+  std::string server_ ABSL_GUARDED_BY(server_mutex_);
+};
+
+TEST_F(DurabilityTest, NothingAcknowledgedIsLostOrDoubled) {
+  ASSERT_NO_FATAL_FAILURE(daemon_.Start());
+  {
+    MutexLock lock(server_mutex_);
+    server_ = daemon_.server();
+  }
   std::vector<std::thread> clients;
   for (int i = 0; i < kClients; ++i) {
-    clients.emplace_back([&, i] {
-      std::mt19937 random(static_cast<unsigned>(i));
-      std::string at;
-      std::unique_ptr<Client> client;
-      std::string pending;  // asked, not acknowledged: asked again with the same id
-      while (!stop) {
-        {
-          MutexLock lock(server_mutex);
-          if (at != server || client == nullptr) client = std::make_unique<Client>(at = server);
-        }
-        if (pending.empty()) pending = journal.NewRequestId();
-        v1::GenerateRequest request = PictureRequest("a", 64, 8, 1);
-        request.set_request_id(pending);
-        const auto made = client->CreateGeneration(request);
-        if (made.ok()) {
-          journal.Acknowledged(pending, made->name());
-          // Sometimes the answer is lost on the way and the client asks again.
-          if (random() % 4 != 0) pending.clear();
-        }
-        absl::SleepFor(absl::Milliseconds(1 + random() % 8));
-      }
-    });
+    clients.emplace_back([this, i] { RunClient(static_cast<unsigned>(i)); });
   }
-  std::mt19937 random(1);
-  absl::Duration ready_max;
-  for (int kill = 0; kill < Kills(); ++kill) {
-    absl::SleepFor(absl::Milliseconds(20 + random() % 200));
-    daemon.Kill();
-    const absl::Time start = absl::Now();
-    daemon.Start(random() % 2 == 0);
-    if (HasFatalFailure()) break;
-    ready_max = std::max(ready_max, absl::Now() - start);
-    MutexLock lock(server_mutex);
-    server = daemon.server();
-  }
-  stop = true;
+  const absl::Duration slowest = KillAgainAndAgain(Kills());
+  stop_ = true;
   for (auto& client : clients) client.join();
   ASSERT_FALSE(HasFailure());
 
-  const auto acknowledged = journal.names();
+  const auto acknowledged = journal_.names();
   EXPECT_GT(acknowledged.size(), static_cast<size_t>(Kills()));
-  EXPECT_EQ(journal.doubled(), 0);
+  EXPECT_EQ(journal_.doubled(), 0);
   std::map<std::string, int> names;
   std::string sha256;
   for (const auto& [request_id, name] : acknowledged) {
     EXPECT_EQ(++names[name], 1) << "one generation for two requests";
-    v1::Generation generation;
-    const absl::Time deadline = absl::Now() + absl::Seconds(60);
-    do {
-      const auto got = daemon.client().GetGeneration(name, false);
-      ASSERT_TRUE(got.ok()) << name << " is lost: " << got.status();
-      generation = *got;
-      if (generation.state() == v1::Generation::STATE_SUCCEEDED) break;
-      absl::SleepFor(absl::Milliseconds(5));
-    } while (absl::Now() < deadline);
+    const v1::Generation generation = AwaitEnd(name);
     ASSERT_EQ(generation.state(), v1::Generation::STATE_SUCCEEDED) << generation.ShortDebugString();
     ASSERT_EQ(generation.outputs_size(), 1);
     if (sha256.empty()) sha256 = generation.outputs(0).sha256();
     EXPECT_EQ(generation.outputs(0).sha256(), sha256) << "a crash changed the bits";
   }
-  // Every request id made one generation: the store holds no more than the clients asked for.
-  v1::ListGenerationsRequest list;
-  list.set_page_size(1000);
-  std::map<std::string, int> by_request_id;
-  do {
-    const auto page = daemon.client().ListGenerations(list);
-    ASSERT_TRUE(page.ok()) << page.status();
-    for (const auto& generation : page->generations()) {
-      EXPECT_EQ(++by_request_id[generation.request().request_id()], 1) << "doubled";
-    }
-    list.set_page_token(page->next_page_token());
-  } while (!list.page_token().empty());
-  EXPECT_GE(by_request_id.size(), acknowledged.size());
+  const auto counts = CountByRequestId();
+  for (const auto& [request_id, count] : counts) EXPECT_EQ(count, 1) << request_id << " is doubled";
+  EXPECT_GE(counts.size(), acknowledged.size());
   std::printf("kills %d, acknowledged %zu, lost 0, doubled 0, slowest start %s\n", Kills(),
-              acknowledged.size(), absl::FormatDuration(ready_max).c_str());
-  EXPECT_EQ(daemon.Terminate(absl::Seconds(30)), 0);
+              acknowledged.size(), absl::FormatDuration(slowest).c_str());
+  EXPECT_EQ(daemon_.Terminate(absl::Seconds(30)), 0);
 }
 
-TEST(DurabilityTest, ADrainFinishesWhatWasAccepted) {
+TEST(DrainTest, FinishesWhatWasAccepted) {
   TempFolder folder;
   DaemonProcess daemon({folder.Path("fake"), folder.Path("state"), true, {}, {}});
   ASSERT_NO_FATAL_FAILURE(daemon.Start());

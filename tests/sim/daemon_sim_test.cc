@@ -250,6 +250,42 @@ TEST(DaemonDrainTest, FinishesWhatItAcceptedAndRefusesTheRest) {
   EXPECT_EQ(daemon.store().Get(name)->state(), v1::Generation::STATE_SUCCEEDED);
 }
 
+// What becomes of a generation whose client's stream broke.
+class AbandonTest : public ::testing::Test {
+ protected:
+  // Submits with this policy, breaks the stream, lets a retry attach after `back_ns` (never if
+  // negative), and returns how it ended.
+  static v1::Generation::State Abandon(Engine::Abandon policy, int64_t back_ns) {
+    SimLoop loop(1);
+    SimDaemon daemon(
+        loop, {}, std::make_unique<testing::MemoryStore>(std::make_shared<testing::MemoryDisk>()));
+    daemon.Boot();
+    Engine::Submit submit;
+    submit.tenant = "t";
+    submit.abandon = policy;
+    submit.request.set_model("models/sim");
+    submit.request.set_width(8);
+    submit.request.set_height(8);
+    // Longer than the grace, at 0.2 to 3 ms a step.
+    submit.request.mutable_sampling()->set_steps(40'000);
+    std::string name;
+    daemon.Submit(submit, [&](absl::StatusOr<v1::Generation> result) { name = result->name(); });
+    while (name.empty()) loop.Step();
+    daemon.Streams(name, false);
+    if (back_ns >= 0) loop.After(back_ns, [&] { daemon.Streams(name, true); });
+    while (daemon.live() > 0) loop.Step();
+    return daemon.store().Get(name)->state();
+  }
+};
+
+TEST_F(AbandonTest, IsCancelledAtOnceOrAfterTheGraceOrNever) {
+  EXPECT_EQ(Abandon(Engine::Abandon::kCancelNow, -1), v1::Generation::STATE_CANCELLED);
+  EXPECT_EQ(Abandon(Engine::Abandon::kCancelAfterGrace, -1), v1::Generation::STATE_CANCELLED);
+  EXPECT_EQ(Abandon(Engine::Abandon::kCancelAfterGrace, 20'000'000'000),
+            v1::Generation::STATE_SUCCEEDED);
+  EXPECT_EQ(Abandon(Engine::Abandon::kKeep, -1), v1::Generation::STATE_SUCCEEDED);
+}
+
 TEST(DaemonQueueTest, RefusesBeyondTheTenantsLimitAndRecovers) {
   SimLoop loop(1);
   SimDaemon::Options options;

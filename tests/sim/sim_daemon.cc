@@ -109,6 +109,14 @@ void SimDaemon::Cancel(const std::string& name, Answer answer) {
 
 void SimDaemon::Drain() { Handle(engine::DrainRequested{}); }
 
+void SimDaemon::Streams(const std::string& name, bool attached) {
+  if (attached) {
+    Handle(engine::StreamsBack{name});
+  } else {
+    Handle(engine::StreamsGone{name});
+  }
+}
+
 void SimDaemon::KillWorker() {
   if (workers_.empty()) return;
   auto it = workers_.begin();

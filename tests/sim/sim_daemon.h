@@ -35,6 +35,8 @@ class SimDaemon {
   bool up() const { return controller_ != nullptr; }
   void KillWorker();
   void Drain();
+  // The last attached stream of a generation went away, or one came back.
+  void Streams(const std::string& name, bool attached);
 
   // Never answered when the daemon is killed first.
   void Submit(Engine::Submit submit, Answer answer);

@@ -123,6 +123,7 @@ BROKEN = {
     "tests_mirror_sources": [
         ({"tests/unit/base/b_test.cc": "", "src/base/a.cc": ""}, "src/base/ has no b.h or b.cc"),
         ({"tests/unit/ipc/a_test.cc": "", "src/base/a.cc": ""}, "src/ipc/ has no a.h"),
+        ({"tests/unit/ipc/ab_test.cc": "", "src/ipc/a.cc": ""}, "src/ipc/ has no ab.h"),
         ({"tests/kernels/ops/norm_test.cc": ""}, "kernels/ops/ has no norm/"),
     ],
     "bounds_in_limits": [
@@ -176,7 +177,9 @@ CLEAN = Tree(
         "src/scheduler/CMakeLists.txt": "darkroom_layer(scheduler SOURCES a.cc\n"
         "  DEPENDS base absl::flat_hash_map)\n",
         "src/scheduler/a.cc": '#include "base/a.h"\n#include "absl/time/time.h"\n',
-        "tests/unit/base/CMakeLists.txt": "darkroom_test(base_test SOURCES a_property_test.cc)\n",
+        "tests/unit/base/CMakeLists.txt": "foreach(kind property real)\n"
+        "  darkroom_test(base_test SOURCES a_${kind}_test.cc)\nendforeach()\n",
+        "tests/unit/base/a_real_test.cc": "",
         "tests/unit/base/a_test.cc": '#include "base/a.h"\nTEST(A, B) { GTEST_SKIP() << "no"; }\n',
         "tests/unit/base/a_property_test.cc": "",
         "include/darkroom/b.h": '#pragma once\n\n#include "base/a.h"\n',

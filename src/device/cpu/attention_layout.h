@@ -13,8 +13,8 @@ inline constexpr int kKeyBlock = kDepthBlock;
 
 // Scores' rows are the A operand of the second product, so a key block is one depth block. Padded
 // to the widest panel (32).
-inline constexpr int kPanelWidthMax = 32;
-constexpr int64_t PaddedHeadDim(int64_t head_dim) { return RoundUp(head_dim, kPanelWidthMax); }
+inline constexpr int kWidestPanel = 32;
+constexpr int64_t PaddedHeadDim(int64_t head_dim) { return RoundUp(head_dim, kWidestPanel); }
 
 // K of one key block and head: panels of keys, [key panel][head_dim][panel width].
 constexpr int64_t PackedKeyFloats(int64_t head_dim) { return kKeyBlock * PaddedHeadDim(head_dim); }

@@ -1,9 +1,9 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # Usage: kernel_symbols_test.sh nm object...
 # A kernel file compiled for one instruction set must define nothing that another file may define
 # too: the linker would keep either copy, and a machine without the instructions might run it. So
 # each of its symbols has its vector type in its name, and nothing in it runs before main.
-set -eu
+set -euo pipefail
 nm="$1"
 shift
 checked=0
@@ -21,7 +21,7 @@ for object in "$@"; do
     echo "$strays"
     exit 1
   fi
-  if "$nm" --demangle "$object" | grep -q 'GLOBAL__sub_I'; then
+  if [[ "$("$nm" --demangle "$object")" == *GLOBAL__sub_I* ]]; then
     echo "$object runs code before main"
     exit 1
   fi

@@ -310,6 +310,7 @@ TEST_P(StoreContract, ListsByState) {
     EXPECT_THAT(list({v1::Generation::STATE_FAILED, v1::Generation::STATE_FAILED}, page_size),
                 ElementsAre("f", "a"));
     EXPECT_THAT(list({v1::Generation::STATE_RUNNING}, page_size), IsEmpty());
+    EXPECT_THAT(list({static_cast<v1::Generation::State>(77)}, page_size), IsEmpty());
   }
 }
 

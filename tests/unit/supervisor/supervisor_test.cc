@@ -264,7 +264,7 @@ TEST_F(SupervisorTest, ADeviceFailureIsToldAndEndsTheWorker) {
   pool_->Send(1, PlanMessage(1, v1::STAGE_ENCODE, 0, 1, 0), {});
   EXPECT_NE(sink_.Next(1, v1::FromWorker::kFatal).message.fatal().code(), 0);
   const auto lost = sink_.WaitLost(1);
-  EXPECT_EQ(lost.cause, LostCause::kExited);
+  EXPECT_EQ(lost.cause, LostCause::kExited) << lost.detail;
   EXPECT_EQ(lost.detail, "exit code 1");
 }
 

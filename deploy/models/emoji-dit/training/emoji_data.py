@@ -77,6 +77,6 @@ def class_pool(pictures: dict[str, Image.Image], variants: int, seed: int):
 
 
 def general_pool(pictures: dict[str, Image.Image], seed: int) -> np.ndarray:
-    """One augmented variant of every picture, so that the autoencoder is not tied to the classes."""
+    """One augmented variant of every picture: the autoencoder must not be tied to the classes."""
     rng = np.random.default_rng(seed)
     return np.stack([augment(p, True, rng) for _, p in sorted(pictures.items())])

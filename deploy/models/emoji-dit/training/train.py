@@ -240,7 +240,10 @@ def train_dit(args):
         noisy = alpha.sqrt() * latents[chosen] + (1 - alpha).sqrt() * noise
         with torch.autocast("cpu", torch.bfloat16, enabled=not args.f32):
             output = dit(noisy, timestep=timestep, class_labels=label, return_dict=False)[0]
-        return F.mse_loss(output.float(), noise)
+        # Min-SNR weighting (Hang et al. 2023): predicting the noise of a nearly clean picture is
+        # hard and matters little; unweighted, it would dominate the gradient.
+        weight = torch.clamp(args.snr_max * (1 - alpha) / alpha, max=1.0)
+        return (weight * (output.float() - noise).square()).mean()
 
     stage.run(loss_of_batch)
 
@@ -302,6 +305,8 @@ def main():
                         help="share of the time after which the rate falls linearly to zero")
     parser.add_argument("--variants", type=int, default=96, help="augmented pictures per class")
     parser.add_argument("--kl-weight", type=float, default=5e-4, help="vae: per latent element")
+    parser.add_argument("--snr-max", type=float, default=2.0,
+                        help="dit: signal-to-noise ratio above which a timestep weighs less")
     parser.add_argument("--decoder-only", action="store_true",
                         help="vae: keep the encoder, so that a trained DiT still fits")
     parser.add_argument("--seed", type=int, default=0)

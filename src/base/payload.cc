@@ -10,8 +10,8 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "ipc/limits.h"
-#include "ipc/unique_fd.h"
+#include "base/limits.h"
+#include "base/unique_fd.h"
 
 namespace darkroom {
 namespace {
@@ -69,9 +69,9 @@ Payload Payload::Copy(std::string_view bytes) {
 absl::StatusOr<Payload> Payload::CreateMemfd(size_t size,
                                              absl::FunctionRef<void(absl::Span<char>)> fill) {
   // The kernel itself sets no bound: it would give page after page until it must kill someone.
-  if (size > kAttachmentBytesMax) {
+  if (size > kPayloadBytesMax) {
     return absl::ResourceExhaustedError("a shared tensor of " + std::to_string(size) +
-                                        " bytes; at most " + std::to_string(kAttachmentBytesMax) +
+                                        " bytes; at most " + std::to_string(kPayloadBytesMax) +
                                         " are allowed");
   }
   UniqueFd memfd(::memfd_create("darkroom", MFD_CLOEXEC | MFD_ALLOW_SEALING));

@@ -115,13 +115,13 @@ class RealWorker {
   uint64_t sequence_ = 0;
 };
 
-class RealWorkerTest : public ::testing::Test {
+class WorkerProcessTest : public ::testing::Test {
  protected:
   RecordingSink sink_;
   std::unique_ptr<Supervisor> pool_ = *Supervisor::Create(sink_);
 };
 
-TEST_F(RealWorkerTest, TellsWhatItLoadedAndWhatStepsCost) {
+TEST_F(WorkerProcessTest, TellsWhatItLoadedAndWhatStepsCost) {
   RealWorker worker(*pool_, sink_, 1, 2);
   const v1::ModelLoaded& loaded = worker.loaded();
   EXPECT_EQ(loaded.model().family(), "DiTPipeline");
@@ -137,7 +137,7 @@ TEST_F(RealWorkerTest, TellsWhatItLoadedAndWhatStepsCost) {
 
 // The promises of the whole design, with a real model and real processes: a picture does not depend
 // on batch-mates, on the number of threads, or on a kill between any two steps.
-TEST_F(RealWorkerTest, SameBitsInABatchWithOtherThreadsAndAfterAKill) {
+TEST_F(WorkerProcessTest, SameBitsInABatchWithOtherThreadsAndAfterAKill) {
   RealWorker alone(*pool_, sink_, 1, 1);
   const std::string prompt = alone.loaded().model().classes(1);
   const std::string other = alone.loaded().model().classes(0);
@@ -172,7 +172,7 @@ TEST_F(RealWorkerTest, SameBitsInABatchWithOtherThreadsAndAfterAKill) {
   }
 }
 
-TEST_F(RealWorkerTest, AModelThatIsNotThereIsAnErrorWithoutItsPath) {
+TEST_F(WorkerProcessTest, AModelThatIsNotThereIsAnErrorWithoutItsPath) {
   WorkerSpec spec;
   spec.program = DARKROOM_BIN_DIR "/darkroom-worker";
   pool_->Start(1, spec);

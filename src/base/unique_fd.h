@@ -21,6 +21,9 @@ class UniqueFd {
     return *this;
   }
 
+  UniqueFd(const UniqueFd&) = delete;
+  UniqueFd& operator=(const UniqueFd&) = delete;
+
   int get() const { return fd_; }
   explicit operator bool() const { return fd_ >= 0; }
   [[nodiscard]] int Release() { return std::exchange(fd_, -1); }

@@ -8,9 +8,9 @@
 #include <cstring>
 #include <string>
 
+#include "base/limits.h"
+#include "base/unique_fd.h"
 #include "gtest/gtest.h"
-#include "ipc/limits.h"
-#include "ipc/unique_fd.h"
 
 namespace darkroom {
 namespace {
@@ -114,7 +114,7 @@ TEST(PayloadTest, TheLastCopyClosesTheMemfd) {
 
 TEST(PayloadTest, AnAbsurdSizeIsAnErrorAndNotASignal) {
   const auto payload = Payload::CreateMemfd(
-      kAttachmentBytesMax + 1, [](absl::Span<char>) { FAIL() << "must not be called"; });
+      kPayloadBytesMax + 1, [](absl::Span<char>) { FAIL() << "must not be called"; });
   EXPECT_TRUE(absl::IsResourceExhausted(payload.status())) << payload.status();
 }
 

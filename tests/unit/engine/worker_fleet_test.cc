@@ -1,0 +1,116 @@
+#include "engine/worker_fleet.h"
+
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "engine/limits.h"
+#include "gtest/gtest.h"
+
+namespace darkroom::engine {
+namespace {
+
+FleetConfig OneModel() {
+  FleetConfig config;
+  config.models = {{"models/a", "/a"}};
+  return config;
+}
+
+v1::FromWorker Loaded(const absl::Status& status) {
+  v1::FromWorker message;
+  *message.mutable_model_loaded()->mutable_status() = ToProto(status);
+  message.mutable_model_loaded()->set_token_pixels(8);
+  message.mutable_model_loaded()->set_knee_tokens(256);
+  return message;
+}
+
+class WorkerFleetTest : public ::testing::Test {
+ protected:
+  // Ids of the workers that are started now.
+  std::vector<WorkerId> Started(int64_t now_ns) {
+    Commands commands;
+    fleet_.StartDue(now_ns, commands);
+    std::vector<WorkerId> ids;
+    for (const auto& command : commands) ids.push_back(std::get<StartWorker>(command).worker);
+    return ids;
+  }
+  bool Ready(WorkerId id) {
+    Commands commands;
+    return fleet_.OnMessage(id, Loaded(absl::OkStatus()), 0, commands).has_value();
+  }
+
+  WorkerFleet fleet_{OneModel()};
+};
+
+TEST_F(WorkerFleetTest, LoadsTheModelIntoWhoeverSaysHello) {
+  EXPECT_EQ(Started(0), (std::vector<WorkerId>{1}));
+  v1::FromWorker hello;
+  hello.mutable_hello()->set_pid(7);
+  Commands commands;
+  fleet_.OnMessage(1, hello, 0, commands);
+  ASSERT_EQ(commands.size(), 1u);
+  EXPECT_EQ(std::get<SendToWorker>(commands[0]).message.load_model().path(), "/a");
+  EXPECT_TRUE(Ready(1));
+  EXPECT_EQ(fleet_.model(0).token_pixels, 8);
+  EXPECT_EQ(fleet_.Describe()[0].state(), v1::Model::STATE_READY);
+}
+
+TEST_F(WorkerFleetTest, ADeadWorkerIsReplacedAtOnceThenEverMoreSlowly) {
+  WorkerId id = Started(0)[0];
+  ASSERT_TRUE(Ready(id));
+  EXPECT_TRUE(fleet_.OnLost(id, LostCause::kKilled, "", 1000));
+  id = Started(1000)[0];
+  int64_t now_ns = 1000;
+  int64_t last_wait_ns = 0;
+  for (int i = 0; i < 12; ++i) {
+    EXPECT_FALSE(fleet_.OnLost(id, LostCause::kExited, "", now_ns));
+    const int64_t start_ns = now_ns;
+    std::vector<WorkerId> started;
+    while ((started = Started(now_ns)).empty()) now_ns += 1'000'000;
+    EXPECT_GE(now_ns - start_ns, last_wait_ns);
+    EXPECT_LE(now_ns - start_ns, kRestartDelayMaxNs + 1'000'000);
+    last_wait_ns = std::min(now_ns - start_ns, kRestartDelayMaxNs);
+    id = started[0];
+  }
+  EXPECT_FALSE(fleet_.Hopeless().has_value());
+}
+
+TEST_F(WorkerFleetTest, AWrongModelIsHopeless) {
+  const WorkerId id = Started(0)[0];
+  Commands commands;
+  fleet_.OnMessage(id, Loaded(absl::InvalidArgumentError("no tensors")), 0, commands);
+  fleet_.OnLost(id, LostCause::kExited, "", 0);
+  ASSERT_TRUE(fleet_.Hopeless().has_value());
+  EXPECT_EQ(fleet_.Hopeless()->message(), "no tensors");
+  EXPECT_TRUE(Started(1'000'000'000'000).empty());
+  EXPECT_EQ(fleet_.Describe()[0].error(), "no tensors");
+}
+
+TEST_F(WorkerFleetTest, AProgramThatNeverStartsIsHopeless) {
+  int64_t now_ns = 0;
+  for (int i = 0; i < kFailedStartsMax; ++i) {
+    EXPECT_FALSE(fleet_.Hopeless().has_value());
+    const auto started = Started(now_ns += kRestartDelayMaxNs);
+    ASSERT_EQ(started.size(), 1u);
+    fleet_.OnLost(started[0], LostCause::kStartFailed, "no such program", now_ns);
+  }
+  ASSERT_TRUE(fleet_.Hopeless().has_value());
+  EXPECT_EQ(ErrorReason(*fleet_.Hopeless()), "WORKER_START_FAILED");
+}
+
+TEST_F(WorkerFleetTest, NoticesAPlanThatNeverEnds) {
+  const WorkerId id = Started(0)[0];
+  ASSERT_TRUE(Ready(id));
+  fleet_.PlanSent(id, 1, 1'000'000);
+  EXPECT_TRUE(fleet_.Hung(kHangFloorNs * 10).empty()) << "staged plans do not hang";
+  fleet_.PlanStarted(id, 1, 5);
+  EXPECT_TRUE(fleet_.Hung(kHangFloorNs).empty());
+  EXPECT_EQ(fleet_.Hung(kHangFloorNs + 10).size(), 1u);
+  v1::PlanDone done;
+  done.set_sequence(1);
+  fleet_.PlanDone(id, done, 6);
+  EXPECT_TRUE(fleet_.Hung(kHangFloorNs * 10).empty());
+}
+
+}  // namespace
+}  // namespace darkroom::engine
