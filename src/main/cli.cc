@@ -11,6 +11,8 @@
 
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "main/cli/command.h"
 #include "main/signals.h"
 #include "main/version.h"
@@ -19,6 +21,7 @@ namespace darkroom::cli {
 
 namespace {
 
+constexpr char kDefaultPort[] = ":50051";
 constexpr char kFooter[] =
     "\nExit codes: 0 success; 1 to 16 the number of the gRPC status code, for example\n"
     "3 invalid argument, 5 not found, 8 resource exhausted, 14 unavailable; 64 wrong\n"
@@ -39,9 +42,9 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("darkroom ") + kVersion);
   app.require_subcommand(1);
   app.fallthrough();  // --json and --server may follow the command
-  std::string server = "127.0.0.1:50051";
+  std::string server = absl::StrCat("127.0.0.1", kDefaultPort);
   bool json = false;
-  app.add_option("--server", server, "HOST:PORT of the server (default 127.0.0.1:50051)")
+  app.add_option("--server", server, "HOST or HOST:PORT of the server (default 127.0.0.1:50051)")
       ->envname("DARKROOM_SERVER");
   app.add_flag("--json", json, "Results as JSON, one object a line");
   Run run;
@@ -63,6 +66,7 @@ int Main(int argc, char** argv) {
     signals = std::make_unique<Signals>();
     HandleInterrupts(*signals, interrupt);
   }
+  if (!absl::StrContains(server, ":")) server += kDefaultPort;
   Client client(server);
   Session session{client, output, *interrupt};
   return run.body(session);

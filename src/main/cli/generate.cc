@@ -1,10 +1,13 @@
 #include <algorithm>
+#include <array>
 #include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "base/error.h"
@@ -52,6 +55,15 @@ absl::Status ParseSize(const std::string& text, v1::GenerateRequest& request) {
   return absl::OkStatus();
 }
 
+// A random UUID (version 4).
+std::string NewRequestId() {
+  std::random_device device;  // the system's own source
+  std::array<uint32_t, 4> bits{};
+  for (uint32_t& word : bits) word = device();
+  return absl::StrFormat("%08x-%04x-4%03x-%04x-%04x%08x", bits[0], bits[1] >> 16, bits[1] & 0xfff,
+                         0x8000 | (bits[2] >> 16 & 0x3fff), bits[2] & 0xffff, bits[3]);
+}
+
 absl::StatusOr<v1::GenerateRequest> RequestOf(const GenerateFlags& flags) {
   v1::GenerateRequest request;
   request.set_model(ModelNameOf(flags.model));
@@ -64,7 +76,9 @@ absl::StatusOr<v1::GenerateRequest> RequestOf(const GenerateFlags& flags) {
   if (flags.seed) request.mutable_sampling()->set_seed(*flags.seed);
   if (flags.guidance_scale) request.mutable_sampling()->set_guidance_scale(*flags.guidance_scale);
   request.mutable_output()->set_omit_metadata(flags.no_metadata);
-  request.set_request_id(flags.request_id);
+  // Always one, so that a broken connection or a restarted server costs nothing: the same call
+  // finds the same generation.
+  request.set_request_id(flags.request_id.empty() ? NewRequestId() : flags.request_id);
   request.set_validate_only(flags.validate_only);
   for (const std::string& label : flags.labels) {
     const std::pair<std::string, std::string> pair = absl::StrSplit(label, absl::MaxSplits('=', 1));
@@ -74,13 +88,10 @@ absl::StatusOr<v1::GenerateRequest> RequestOf(const GenerateFlags& flags) {
 }
 
 // True when another attempt may go better: the server asks for one before anything began, or the
-// connection broke and the request id finds the generation again.
-bool WorthRetrying(const absl::Status& status, const Follower& follower,
-                   const v1::GenerateRequest& request) {
-  if (status.code() == absl::StatusCode::kUnavailable && !follower.seen_any()) {
-    return RetryDelay(status) > absl::ZeroDuration();
-  }
-  return status.code() == absl::StatusCode::kUnavailable && !request.request_id().empty();
+// connection broke, and the request id will find the generation again.
+bool WorthRetrying(const absl::Status& status, const Follower& follower) {
+  return status.code() == absl::StatusCode::kUnavailable &&
+         (follower.seen_any() || RetryDelay(status) > absl::ZeroDuration());
 }
 
 // Sleeps, but wakes for ctrl-C.
@@ -91,8 +102,8 @@ void Sleep(absl::Duration duration, const Canceller& interrupt) {
   }
 }
 
-// Ctrl-C: the stream is broken off already, which cancels a generation without request id; the call
-// makes sure of the others, and that it is done when the prompt comes back.
+// Ctrl-C: the stream is broken off already, but the server would wait for a retry with the same
+// request id; the call cancels at once, and has when the prompt comes back.
 int Interrupted(Session& session, Follower& follower) {
   follower.Show("cancelling");
   if (!follower.name().empty()) {
@@ -145,7 +156,7 @@ int RunGenerate(const GenerateFlags& flags, Session& session) {
     // Each piece of progress earns a new wait.
     if (follower.last_sequence() > seen) give_up = absl::Now() + absl::Seconds(flags.wait_seconds);
     const absl::Duration delay = std::max(RetryDelay(status), kReconnectDelay);
-    if (!WorthRetrying(status, follower, *request) || absl::Now() + delay > give_up) {
+    if (!WorthRetrying(status, follower) || absl::Now() + delay > give_up) {
       follower.Clear();
       return session.output.Fail(status);
     }
@@ -217,7 +228,8 @@ void AddGenerate(CLI::App& app, Run& run) {
       absl::StrCat("Path to write; {index}, {seed} and {id} are filled in (default ", kDefaultOut,
                    ")"));
   command->add_option("--request-id", flags->request_id,
-                      "UUID that makes the call repeatable: the same id finds the same generation");
+                      "UUID that finds the same generation again when the command is repeated "
+                      "(default: a random one)");
   command->add_option("--label", flags->labels, "KEY=VALUE to find it by; may be repeated");
   command->add_option("--wait", flags->wait_seconds,
                       "Seconds to keep trying while the server is not ready (default 60)");

@@ -30,6 +30,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::MatchesRegex;
 using ::testing::Not;
 using ::testing::StartsWith;
 
@@ -113,6 +114,8 @@ TEST_F(CliProgramTest, GenerateWritesTheFileAndPrintsItsPathLast) {
   EXPECT_EQ(request.width(), 64);
   EXPECT_TRUE(request.output().omit_metadata());
   EXPECT_EQ(request.labels().at("project"), "aqua=rium");
+  EXPECT_THAT(request.request_id(),
+              MatchesRegex("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"));
 }
 
 TEST_F(CliProgramTest, SeveralImages) {
@@ -218,8 +221,7 @@ TEST_F(CliProgramTest, FailedGenerationLeavesNoFile) {
 
 TEST_F(CliProgramTest, InterruptCancelsOnTheServer) {
   StartServer(Manual());
-  const auto program = Run({"generate", "--prompt", "goldfish", "--request-id",
-                            "123e4567-e89b-12d3-a456-426614174000", "--out", Path("f.png")},
+  const auto program = Run({"generate", "--prompt", "goldfish", "--out", Path("f.png")},
                            /*terminal=*/true);
   ASSERT_TRUE(program->AwaitText("queued"));
   program->Signal(SIGINT);
@@ -275,11 +277,10 @@ TEST_F(CliProgramTest, WaitsForAModelThatIsBeingLoaded) {
   EXPECT_EQ(program->Wait(), 0) << program->err();
 }
 
-TEST_F(CliProgramTest, RequestIdSurvivesABrokenConnection) {
+TEST_F(CliProgramTest, BrokenConnectionIsTakenUpAgain) {
   StartServer(Manual());
-  const auto program = Run({"generate", "--prompt", "goldfish", "--steps", "2", "--request-id",
-                            "123e4567-e89b-12d3-a456-426614174000", "--out", Path("f.png")},
-                           true);
+  const auto program =
+      Run({"generate", "--prompt", "goldfish", "--steps", "2", "--out", Path("f.png")}, true);
   ASSERT_TRUE(program->AwaitText("queued"));
   const int port = gateway_->port();
   gateway_.reset();
