@@ -137,8 +137,7 @@ std::optional<WorkerFleet::Ready> WorkerFleet::OnModelLoaded(WorkerId id, Worker
   return ready;
 }
 
-bool WorkerFleet::OnLost(WorkerId id, LostCause cause, const std::string& detail,
-                         int64_t now_ns) {
+bool WorkerFleet::OnLost(WorkerId id, LostCause cause, const std::string& detail, int64_t now_ns) {
   const auto it = workers_.find(id);
   if (it == workers_.end()) return false;
   const bool was_ready = it->second.state == v1::ServerInfo::Worker::STATE_READY;
