@@ -11,6 +11,8 @@ class Sha256 {
  public:
   Sha256();
   ~Sha256();
+  Sha256(const Sha256&) = delete;
+  Sha256& operator=(const Sha256&) = delete;
   void Update(std::string_view bytes);
   // Lower-case hex; the object is spent afterwards.
   std::string HexDigest();

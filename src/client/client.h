@@ -20,6 +20,8 @@ class Canceller {
  public:
   Canceller();
   ~Canceller();
+  Canceller(const Canceller&) = delete;
+  Canceller& operator=(const Canceller&) = delete;
   // The running stream ends with CANCELLED, and later ones before they start.
   void Cancel();
   bool cancelled() const;

@@ -5,11 +5,15 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <fstream>
+#include <map>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/time/clock.h"
+#include "base/clock.h"
 #include "gtest/gtest.h"
 #include "testing/daemon_process.h"
 #include "testing/temp_folder.h"
@@ -35,6 +39,16 @@ std::vector<double> SleepOvershootUs(int count) {
   return over;
 }
 
+// Start and end of every step, on the monotonic clock, as the worker saw them.
+std::vector<std::pair<int64_t, int64_t>> ReadTimeline(const std::string& path) {
+  std::vector<std::pair<int64_t, int64_t>> steps;
+  std::ifstream file(path);
+  int64_t start_ns = 0;
+  int64_t end_ns = 0;
+  while (file >> start_ns >> end_ns) steps.emplace_back(start_ns, end_ns);
+  return steps;
+}
+
 TEST(LatencyTest, AddsLittleToAStepOfFiveMilliseconds) {
   constexpr int kSteps = 1000;
   TempFolder folder;
@@ -42,33 +56,46 @@ TEST(LatencyTest, AddsLittleToAStepOfFiveMilliseconds) {
                         folder.Path("state"),
                         true,
                         {},
-                        {{"DARKROOM_FAKE_STEP_US", "5000"}, {"DARKROOM_FAKE_PROBE_US", "0"}}});
+                        {{"DARKROOM_FAKE_STEP_US", "5000"},
+                         {"DARKROOM_FAKE_PROBE_US", "0"},
+                         {"DARKROOM_FAKE_TIMELINE", folder.Path("timeline")}}});
   ASSERT_NO_FATAL_FAILURE(daemon.Start());
-  std::vector<absl::Time> arrivals;
+  std::map<int, int64_t> arrivals;  // by step, from 1
   const absl::Status status = daemon.client().Generate(
       PictureRequest("a", 64, kSteps, 1),
       [&](const v1::GenerateEvent& event) {
-        if (event.has_progress()) arrivals.push_back(absl::Now());
+        if (event.has_progress()) {
+          arrivals[event.progress().step()] = Clock::Real().MonotonicNanos();
+        }
         return absl::OkStatus();
       },
       nullptr);
   ASSERT_TRUE(status.ok()) << status;
-  // Progress is conflated for a slow reader; this one must have kept up.
-  ASSERT_GT(arrivals.size(), kSteps * 9u / 10);
-  std::vector<double> added;
-  for (size_t i = 1; i < arrivals.size(); ++i) {
-    added.push_back(absl::ToDoubleMicroseconds(arrivals[i] - arrivals[i - 1]) - 5000);
+  const auto steps = ReadTimeline(folder.Path("timeline"));
+  ASSERT_EQ(steps.size(), static_cast<size_t>(kSteps));
+  // What the daemon adds to a step is the time that the worker spends between two; what a watcher
+  // waits for the news of it is another thing, and ends in the client's own threads.
+  std::vector<double> between;
+  std::vector<double> news;
+  for (int i = 0; i + 1 < kSteps; ++i) {
+    between.push_back(static_cast<double>(steps[i + 1].first - steps[i].second) / 1000);
+    if (arrivals.contains(i + 1)) {
+      news.push_back(static_cast<double>(arrivals[i + 1] - steps[i].second) / 1000);
+    }
   }
-  const double mean =
-      absl::ToDoubleMicroseconds(arrivals.back() - arrivals.front()) / (kSteps - 1) - 5000;
+  // Progress is conflated for a slow reader; this one must have kept up.
+  ASSERT_GT(news.size(), kSteps * 9u / 10);
   const auto floor = SleepOvershootUs(200);
-  std::printf(
-      "added per step, us: mean %.0f p50 %.0f p99 %.0f; a bare 5 ms sleep: p50 %.0f p99 %.0f\n",
-      mean, Percentile(added, 0.5), Percentile(added, 0.99), Percentile(floor, 0.5),
-      Percentile(floor, 0.99));
-  EXPECT_LT(Percentile(added, 0.5), Strict() ? 300 : 2000);
+  std::printf("us between two steps: p50 %.0f p99 %.0f max %.0f\n", Percentile(between, 0.5),
+              Percentile(between, 0.99), Percentile(between, 1.0));
+  std::printf("us from a step's end to its news at the client: p50 %.0f p99 %.0f\n",
+              Percentile(news, 0.5), Percentile(news, 0.99));
+  std::printf("us that a bare 5 ms sleep takes longer here: p50 %.0f p99 %.0f\n",
+              Percentile(floor, 0.5), Percentile(floor, 0.99));
+  EXPECT_LT(Percentile(between, 0.5), 300);
+  EXPECT_LT(Percentile(news, 0.5), 3000);
   if (Strict()) {
-    EXPECT_LT(Percentile(added, 0.99), 300);
+    EXPECT_LT(Percentile(between, 0.99), 300);
   }
 }
 

@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/numerics.h"
 #include "base/sha256.h"
@@ -62,6 +63,7 @@ absl::Status Invalid(std::string_view reason, const std::string& message) {
 
 FakePipeline::FakePipeline(const FakePipelineOptions& options, const LoadOptions& load)
     : options_(options), slots_(static_cast<size_t>(load.slots)) {
+  if (!options.timeline.empty()) timeline_.open(options.timeline, std::ios::app);
   model_.set_name(load.name);
   model_.set_state(v1::Model::STATE_READY);
   model_.set_family("FakePipeline");
@@ -183,8 +185,12 @@ absl::Status FakePipeline::Denoise(const v1::BatchPlan& plan, absl::Span<const i
     tokens += static_cast<int64_t>(request.width() / kTokenPixels) *
               (request.height() / kTokenPixels) * (request.guidance_scale() > 1 ? 2 : 1);
   }
+  const int64_t start_ns = Clock::Real().MonotonicNanos();
   Pause(options_.step_us + options_.job_us * static_cast<int64_t>(live.size()) +
         options_.token_ns * tokens / 1000);
+  if (timeline_.is_open()) {
+    timeline_ << start_ns << ' ' << Clock::Real().MonotonicNanos() << '\n' << std::flush;
+  }
   for (const int i : live) {
     const v1::PlanJob& job = plan.jobs(i);
     Slot& slot = slots_[job.slot()];

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,6 +26,8 @@ struct FakePipelineOptions {
   // Folder in which a fault of the kind "-once" leaves a mark, so that it does not come again, not
   // even in the next process.
   std::string once_dir;
+  // File to which every denoising step appends "START END\n", nanoseconds on the monotonic clock.
+  std::string timeline;
   // Part of the numerics, for tests with workers of different bits.
   std::string isa = "fake";
 };
@@ -89,6 +92,7 @@ class FakePipeline final : public Pipeline {
   static std::string Picture(const Slot& slot);
 
   const FakePipelineOptions options_;
+  std::ofstream timeline_;
   v1::Model model_;
   v1::Numerics numerics_;
   std::vector<Slot> slots_;

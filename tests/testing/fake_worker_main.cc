@@ -68,6 +68,7 @@ int Main(int argc, char** argv) {
   option("--decode-us", "DARKROOM_FAKE_DECODE_US", fake.decode_us);
   option("--load-us", "DARKROOM_FAKE_LOAD_US", fake.load_us);
   option("--load-error", "DARKROOM_FAKE_LOAD_ERROR", fake.load_error);
+  option("--timeline", "DARKROOM_FAKE_TIMELINE", fake.timeline);
   option("--once-dir", "DARKROOM_FAKE_ONCE_DIR", fake.once_dir);
   option("--isa", "DARKROOM_FAKE_ISA", fake.isa);
   option("--probe-us", "DARKROOM_FAKE_PROBE_US", probe_us);

@@ -15,7 +15,7 @@ absl::StatusOr<int64_t> LiveRows(const char* op, const PackedBatch& batch) {
 }
 
 absl::StatusOr<int64_t> LiveRowsOfSequences(const char* op, const PackedBatch& batch) {
-  const auto rows = LiveRows(op, batch);
+  auto rows = LiveRows(op, batch);
   if (!rows.ok()) return rows.status();
   for (int64_t row = 0; row < *rows; ++row) {
     const int32_t sequence = batch.row_to_sequence[row];
@@ -29,7 +29,7 @@ absl::StatusOr<int64_t> LiveRowsOfSequences(const char* op, const PackedBatch& b
 }
 
 absl::StatusOr<LiveBatch> LiveSequences(const char* op, const PackedBatch& batch) {
-  const auto rows = LiveRows(op, batch);
+  auto rows = LiveRows(op, batch);
   if (!rows.ok()) return rows.status();
   const LiveBatch live{*rows, *batch.live_sequences};
   if (live.sequences < 0 || live.sequences > batch.sequences_max) {
