@@ -64,13 +64,14 @@ install_packages() {
 install_lint() {
   local version
   for version in "${clang_versions[@]}"; do
-    find_missing "clang-tidy-$version" "clang-format-$version"
+    # clang's own omp.h, for the file that talks to oneDNN's OpenMP runtime.
+    find_missing "clang-tidy-$version" "clang-format-$version" "libomp-$version-dev"
     [[ ${#missing[@]} -eq 0 ]] && return
   done
   update_lists
   for version in "${clang_versions[@]}"; do
     if apt-cache show "clang-tidy-$version" "clang-format-$version" >/dev/null 2>&1; then
-      install_packages "clang-tidy-$version" "clang-format-$version"
+      install_packages "clang-tidy-$version" "clang-format-$version" "libomp-$version-dev"
       return
     fi
   done

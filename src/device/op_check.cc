@@ -254,7 +254,8 @@ absl::Status CheckTimestepEmbedding(const TimestepEmbeddingArgs& args, const Pac
       !status.ok()) {
     return status;
   }
-  if (!(static_cast<float>(dim / 2) > args.downscale_freq_shift)) {
+  const int64_t half = dim / 2;
+  if (!(static_cast<float>(half) > args.downscale_freq_shift)) {
     return Refuse(kOp, "downscale_freq_shift must be less than dim / 2");
   }
   if (!(args.max_period > 0.0f)) return Refuse(kOp, "max_period must be positive");

@@ -54,7 +54,7 @@ void Controller::Start(Now now, Commands& commands) {
 }
 
 void Controller::Handle(Event event, Now now, Commands& commands) {
-  std::visit([&](auto&& e) { On(std::move(e), now, commands); }, std::move(event));
+  std::visit([&](auto& e) { On(std::move(e), now, commands); }, event);
   ReportDrained(commands);
 }
 

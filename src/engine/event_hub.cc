@@ -74,6 +74,9 @@ class EventHub::LiveStream final : public EventStream {
         sequence_(after_sequence),
         attached_(attached) {}
 
+  LiveStream(const LiveStream&) = delete;
+  LiveStream& operator=(const LiveStream&) = delete;
+
   ~LiveStream() override {
     bool last = false;
     {

@@ -114,7 +114,7 @@ void LocalEngine::PublishSnapshots(Now now, bool models) {
 
 void LocalEngine::Execute(Commands& commands) {
   for (Command& command : commands) {
-    std::visit([this](auto&& c) { Do(std::move(c)); }, std::move(command));
+    std::visit([this](auto& c) { Do(std::move(c)); }, command);
   }
   commands.clear();
 }
