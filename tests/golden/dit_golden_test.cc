@@ -16,6 +16,7 @@
 #include "model/transformers/dit_step.h"
 #include "model/weights.h"
 #include "testing/reference_ops.h"
+#include "testing/temp_folder.h"
 
 namespace darkroom::golden {
 namespace {
@@ -53,9 +54,7 @@ class DitGoldenTest : public ::testing::TestWithParam<std::tuple<const char*, co
 
   // A copy of the model in which the golden class has a name, and no other.
   std::string NamedModel(int class_label) const {
-    const std::filesystem::path copy =
-        std::filesystem::path(::testing::TempDir()) /
-        absl::StrCat("golden_", std::get<0>(GetParam()), "_", std::get<1>(GetParam())->name);
+    const std::filesystem::path copy = copies_.Path(absl::StrCat("class", class_label));
     std::filesystem::remove_all(copy);
     std::filesystem::copy(ModelPath(), copy, std::filesystem::copy_options::recursive);
     std::ifstream in(copy / "model_index.json");
@@ -65,6 +64,7 @@ class DitGoldenTest : public ::testing::TestWithParam<std::tuple<const char*, co
     return copy;
   }
 
+  const testing::TempFolder copies_;
   Fixture fixture_;
   std::unique_ptr<Ops> ops_;
   std::unique_ptr<Stream> stream_;
