@@ -28,6 +28,9 @@ namespace darkroom::scheduler {
 // knee its tokens are almost free.
 class Scheduler {
  public:
+  // Steps between checkpoints of a running job, 1 at least.
+  void set_checkpoint_steps(int32_t steps) { checkpoint_steps_ = steps; }
+
   // Appends to `commands`. `now_ns` is monotonic.
   void Handle(const Event& event, int64_t now_ns, std::vector<Command>& commands);
 
@@ -40,7 +43,7 @@ class Scheduler {
   size_t running_count() const;
   double VirtualTime(TenantId tenant) const { return fair_.VirtualTime(tenant); }
 
-  // Panics of the invariant checks name the broken one; empty when all hold. For tests.
+  // The invariants of the bookkeeping that do not hold, in words. For tests.
   std::vector<std::string> BrokenInvariants() const;
 
  private:
@@ -137,10 +140,6 @@ class Scheduler {
   uint64_t last_arrival_ = 0;
   uint64_t last_epoch_ = 0;
   int32_t checkpoint_steps_ = 10;
-
- public:
-  // Steps between checkpoints of a running job, 1 at least.
-  void set_checkpoint_steps(int32_t steps) { checkpoint_steps_ = steps; }
 };
 
 }  // namespace darkroom::scheduler
