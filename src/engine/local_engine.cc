@@ -207,8 +207,9 @@ void LocalEngine::Do(PurgeEnded&& command) {
                                    media_.Post([this, purged] {
                                      for (const auto& name : *purged) {
                                        const absl::Status deleted = blobs_.Delete(name);
-                                       if (!deleted.ok())
+                                       if (!deleted.ok()) {
                                          spdlog::error("outputs could not be purged");
+                                       }
                                      }
                                    });
                                  }});

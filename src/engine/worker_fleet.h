@@ -46,20 +46,20 @@ class WorkerFleet {
   // Orders every start that is due.
   void StartDue(int64_t now_ns, Commands& commands);
   // Hello, load progress, model loaded. Ready when this made the worker ready.
-  std::optional<Ready> OnMessage(WorkerId worker, const v1::FromWorker& message, int64_t now_ns,
+  std::optional<Ready> OnMessage(WorkerId id, const v1::FromWorker& message, int64_t now_ns,
                                  Commands& commands);
   // True if the worker was ready. One whose kind never started, time after time, is given up.
-  bool OnLost(WorkerId worker, LostCause cause, const std::string& detail, int64_t now_ns);
+  bool OnLost(WorkerId id, LostCause cause, const std::string& detail, int64_t now_ns);
 
-  void PlanSent(WorkerId worker, uint64_t sequence, int64_t predicted_ns);
-  void PlanStarted(WorkerId worker, uint64_t sequence, int64_t now_ns);
-  void PlanDone(WorkerId worker, const v1::PlanDone& done, int64_t now_ns);
+  void PlanSent(WorkerId id, uint64_t sequence, int64_t predicted_ns);
+  void PlanStarted(WorkerId id, uint64_t sequence, int64_t now_ns);
+  void PlanDone(WorkerId id, const v1::PlanDone& done, int64_t now_ns);
   // Workers whose running plan has taken far too long.
   std::vector<WorkerId> Hung(int64_t now_ns) const;
 
   const Model& model(scheduler::ModelId id) const { return models_[id]; }
   std::optional<scheduler::ModelId> FindModel(const std::string& name) const;
-  std::string NumericsIdOf(WorkerId worker) const;
+  std::string NumericsIdOf(WorkerId id) const;
   std::vector<v1::Model> Describe() const;
   void DescribeWorkers(int64_t now_ns, v1::ServerInfo& info) const;
   // The first error of a model that never loaded, when no model can be served at all.

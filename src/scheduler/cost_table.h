@@ -21,7 +21,7 @@ class CostTable {
   int64_t Profile(Stage stage, int64_t tokens) const;
 
   std::array<std::vector<CostPoint>, kStages> points_;
-  std::array<double, kStages> correction_;
+  std::array<double, kStages> correction_{};
 };
 
 }  // namespace darkroom::scheduler

@@ -1,6 +1,7 @@
 #include "scheduler/scheduler.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <string>
 
@@ -243,20 +244,21 @@ std::vector<JobId> Scheduler::ChooseNewcomers(const Replica& replica) const {
 }
 
 std::vector<JobId> Scheduler::ChooseResidents(const Replica& replica) const {
-  std::map<Stage, Candidates> by_stage;
+  std::map<Stage, Candidates, std::greater<>> by_stage;  // later stages first
   for (const JobId id : replica.residents) {
     const Job& job = jobs_.at(id);
-    if (Serves(replica.spec, job.next.stage))
+    if (Serves(replica.spec, job.next.stage)) {
       by_stage[job.next.stage][job.spec.tenant].push_back(id);
+    }
   }
   // The least served tenant decides which stage runs; of its own, the later stage.
   Stage stage = Stage::kDenoise;
   double least = std::numeric_limits<double>::infinity();
-  for (auto it = by_stage.rbegin(); it != by_stage.rend(); ++it) {
-    for (const auto& [tenant, ids] : it->second) {
+  for (const auto& [candidate, tenants] : by_stage) {
+    for (const auto& [tenant, ids] : tenants) {
       if (fair_.VirtualTime(tenant) < least) {
         least = fair_.VirtualTime(tenant);
-        stage = it->first;
+        stage = candidate;
       }
     }
   }

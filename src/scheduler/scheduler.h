@@ -35,10 +35,10 @@ class Scheduler {
   void Handle(const Event& event, int64_t now_ns, std::vector<Command>& commands);
 
   // Jobs of the tenant that wait and arrived before this one; for the client's `position`.
-  int64_t JobsAhead(JobId job) const;
+  int64_t JobsAhead(JobId id) const;
   // Predicted nanoseconds until the job ends if nothing else arrives: its own remaining work on its
   // replica at the present batch. 0 when unknown.
-  int64_t PredictRemaining(JobId job) const;
+  int64_t PredictRemaining(JobId id) const;
   size_t job_count() const { return jobs_.size(); }
   size_t running_count() const;
   double VirtualTime(TenantId tenant) const { return fair_.VirtualTime(tenant); }

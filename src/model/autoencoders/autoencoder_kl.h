@@ -25,6 +25,8 @@ class AutoencoderKlDecoder {
   // First pass: takes every tensor from `weights`, which must outlive the second.
   AutoencoderKlDecoder(const AutoencoderKlConfig& config, Weights& weights);
   ~AutoencoderKlDecoder();
+  AutoencoderKlDecoder(const AutoencoderKlDecoder&) = delete;
+  AutoencoderKlDecoder& operator=(const AutoencoderKlDecoder&) = delete;
   // Second pass: packs the tensors.
   absl::Status Load(Ops& ops, Stream& stream);
 
