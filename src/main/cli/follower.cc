@@ -52,6 +52,7 @@ absl::Status Follower::OnEvent(const v1::GenerateEvent& event) {
     case v1::GenerateEvent::kFailed:
       ended_ = event.failed().generation();
       break;
+    case v1::GenerateEvent::kPreview:
     case v1::GenerateEvent::EVENT_NOT_SET:
       break;
   }
