@@ -61,6 +61,7 @@ inline constexpr size_t kDecodeWorkspaceBytesMax = size_t{4} << 30;
 // A packed step's rows and sequences are rounded up to multiples of these, so that few capacities
 // occur.
 inline constexpr int64_t kCapacityRows = 64;
+inline constexpr int64_t kCapacityTextRows = 16;
 inline constexpr int32_t kCapacitySequences = 8;
 // An output or checkpoint larger than this leaves in a memfd.
 inline constexpr size_t kInlineOutputBytesMax = 64 << 10;
