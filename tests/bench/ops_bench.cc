@@ -230,7 +230,7 @@ void BenchConv(benchmark::State& state, DType compute) {
   std::vector<float> x = Values(size * size * channels);
   std::vector<float> y(x.size());
   auto packed = CpuOps().PackConv(Tensor(weight.data(), DType::kF32, {channels, channels, 3, 3}),
-                                  Tensor(), 1, 1, compute);
+                                  Tensor(), 1, ConvPadding::All(1), compute);
   if (!Good(state, packed.status())) return;
   const auto stream = CpuOps().CreateStream();
   const Conv2dArgs args{.x = Tensor(x.data(), DType::kF32, {size, size, channels}),

@@ -102,11 +102,14 @@ struct MatmulArgs {
   // Rows of `columns` elements each.
   const void* residual = nullptr;
   DType residual_dtype = DType::kF32;
+  const void* factor = nullptr;  // not with gate or residual
+  DType factor_dtype = DType::kF32;
   void* out;
+  int64_t out_stride;  // elements
   DType out_dtype;
 };
 
-// out[r] = residual[r] + gate[seq(r)] * act(A[r] W^T + bias)
+// out[r] = residual[r] + gate[seq(r)] * act(A[r] W^T + bias), or factor[r] * that.
 absl::Status Matmul(Context& context, const MatmulArgs& args);
 
 }  // namespace darkroom::cpu
