@@ -173,7 +173,11 @@ absl::Status DitPipeline::CheckCheckpoint(const v1::OpenSlot& request,
 }
 
 absl::Status DitPipeline::Open(const v1::OpenSlot& request,
-                               absl::Span<const Payload> checkpoint_tensors) {
+                               absl::Span<const Payload> checkpoint_tensors,
+                               const JobInputs& inputs) {
+  if (!inputs.init_image.empty() || !inputs.mask.empty()) {
+    return Unsupported("INPUTS_UNSUPPORTED", "this model takes no pictures");
+  }
   if (absl::Status status = CheckOpen(request); !status.ok()) return status;
   if (request.has_checkpoint()) {
     absl::Status status = CheckCheckpoint(request, checkpoint_tensors);
@@ -290,6 +294,16 @@ absl::Status DitPipeline::Encode(const v1::BatchPlan& plan, absl::Span<const int
   for (const int index : live) {
     absl::StatusOr<Slot*> slot = FindSlot(plan.jobs(index));
     outcomes[static_cast<size_t>(index)].status = slot.ok() ? EncodeSlot(**slot) : slot.status();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DitPipeline::EncodeImage(const v1::BatchPlan& /*plan*/, absl::Span<const int> live,
+                                      absl::Span<JobOutcome> outcomes) {
+  // Open let no slot in that has a picture.
+  for (const int index : live) {
+    outcomes[static_cast<size_t>(index)].status =
+        WrongState("IMAGE_MISSING", "the slot holds no picture");
   }
   return absl::OkStatus();
 }

@@ -44,11 +44,13 @@ class DitPipeline : public Pipeline {
   const v1::Numerics& numerics() const override { return parts_.numerics; }
   int32_t token_pixels() const override { return parts_.model.limits().size_multiple_of(); }
 
-  absl::Status Open(const v1::OpenSlot& request,
-                    absl::Span<const Payload> checkpoint_tensors) override;
+  absl::Status Open(const v1::OpenSlot& request, absl::Span<const Payload> checkpoint_tensors,
+                    const JobInputs& inputs) override;
   void Close(uint32_t slot, bool zero) override;
   absl::Status Encode(const v1::BatchPlan& plan, absl::Span<const int> live,
                       absl::Span<JobOutcome> outcomes) override;
+  absl::Status EncodeImage(const v1::BatchPlan& plan, absl::Span<const int> live,
+                           absl::Span<JobOutcome> outcomes) override;
   absl::Status Denoise(const v1::BatchPlan& plan, absl::Span<const int> live,
                        absl::Span<JobOutcome> outcomes) override;
   absl::Status Decode(const v1::BatchPlan& plan, absl::Span<const int> live,
