@@ -16,6 +16,12 @@
 
 namespace darkroom {
 
+// The pictures that a job starts from, as the daemon decoded them; empty where it has none.
+struct JobInputs {
+  Payload init_image;  // u8 [height, width, 3]
+  Payload mask;        // u8 [height, width]: 128 and above is painted anew; only with init_image
+};
+
 // What came of one job in one quantum.
 struct JobOutcome {
   absl::Status status;
@@ -23,6 +29,11 @@ struct JobOutcome {
   std::optional<v1::Checkpoint> checkpoint;  // without tensors' locations; bytes follow
   std::vector<Payload> checkpoint_tensors;   // latents, then the sampler's state
   Payload output;                            // decode: u8 [height, width, 3]
+  // denoise, where the plan asks: the clean picture as estimated after this step,
+  // u8 [preview_height, preview_width, 3]. Empty when the model cannot or need not.
+  Payload preview;
+  int32_t preview_width = 0;
+  int32_t preview_height = 0;
   std::optional<uint64_t> latents_hash;
 };
 
@@ -43,16 +54,21 @@ class Pipeline {
   virtual int32_t token_pixels() const = 0;
 
   // Fills a slot from noise or from a checkpoint (tensors in `checkpoint_tensors`, in the order of
-  // JobOutcome). Validates everything again: the daemon is another process. REQUIRES: slot closed.
+  // JobOutcome). Validates everything again, the inputs' sizes too: the daemon is another process.
+  // UNIMPLEMENTED (INPUTS_UNSUPPORTED) where the model takes no pictures. REQUIRES: slot closed.
   virtual absl::Status Open(const v1::OpenSlot& request,
-                            absl::Span<const Payload> checkpoint_tensors) = 0;
+                            absl::Span<const Payload> checkpoint_tensors,
+                            const JobInputs& inputs) = 0;
   // Frees the slot. `zero` wipes its memory: the next tenant is another one.
   virtual void Close(uint32_t slot, bool zero) = 0;
 
   // One quantum of one stage for the jobs of `plan` whose index is in `live`; outcomes[i] belongs
-  // to plan.jobs(i).
+  // to plan.jobs(i). A job's stages come in this order, EncodeImage only where it has an init
+  // image; after a resume both encodings come again, while the latents stay the checkpoint's.
   virtual absl::Status Encode(const v1::BatchPlan& plan, absl::Span<const int> live,
                               absl::Span<JobOutcome> outcomes) = 0;
+  virtual absl::Status EncodeImage(const v1::BatchPlan& plan, absl::Span<const int> live,
+                                   absl::Span<JobOutcome> outcomes) = 0;
   virtual absl::Status Denoise(const v1::BatchPlan& plan, absl::Span<const int> live,
                                absl::Span<JobOutcome> outcomes) = 0;
   virtual absl::Status Decode(const v1::BatchPlan& plan, absl::Span<const int> live,

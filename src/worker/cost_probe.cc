@@ -52,7 +52,7 @@ int64_t TimeSteps(Pipeline& pipeline, const Shape& shape, int64_t deadline_ns, c
     open.set_guidance_scale(std::max(1.0, model.defaults().guidance_scale()));
     open.set_sampler(model.defaults().sampler());
     if (model.classes_size() > 0) open.set_prompt(model.classes(0));
-    ok = pipeline.Open(open, {}).ok();
+    ok = pipeline.Open(open, {}, {}).ok();
     if (!ok) break;
     v1::PlanJob* job = plan.add_jobs();
     job->set_slot(open.slot());

@@ -1,5 +1,6 @@
 #include "worker/executor.h"
 
+#include <algorithm>
 #include <exception>
 #include <new>
 #include <utility>
@@ -80,6 +81,21 @@ absl::Status PutCheckpoint(JobOutcome& outcome, const Lease& lease, TensorWriter
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
+}
+
+// A preview that does not fit is left out: no picture is worth less than its preview.
+void PutPreview(const JobOutcome& outcome, int size_max, TensorWriter& tensors,
+                v1::PlanDone::JobResult& result) {
+  absl::Status put = Broken("a preview is larger than was asked for");
+  if (std::max(outcome.preview_width, outcome.preview_height) <= size_max) {
+    v1::TensorRef& ref = *result.mutable_preview();
+    ref.set_dtype(v1::DTYPE_U8);
+    for (const int64_t dim : {outcome.preview_height, outcome.preview_width, 3}) ref.add_shape(dim);
+    put = tensors.Put(outcome.preview, ref);
+  }
+  if (put.ok()) return;
+  spdlog::warn("a preview was left out: {}", put.ToString());
+  result.clear_preview();
 }
 
 }  // namespace
@@ -211,11 +227,23 @@ absl::Status Executor::Open(const OpenCommand& command) {
       tensors.push_back(*std::move(tensor));
     }
   }
-  if (absl::Status status = pipeline_->Open(request, tensors); !status.ok()) return status;
+  JobInputs inputs;
+  if (request.has_init_image()) {
+    auto image = ReadTensor(request.init_image(), command.attachments);
+    if (!image.ok()) return image.status();
+    inputs.init_image = *std::move(image);
+  }
+  if (request.has_mask()) {
+    auto mask = ReadTensor(request.mask(), command.attachments);
+    if (!mask.ok()) return mask.status();
+    inputs.mask = *std::move(mask);
+  }
+  if (absl::Status status = pipeline_->Open(request, tensors, inputs); !status.ok()) return status;
   lease.open = true;
   lease.width = request.width();
   lease.height = request.height();
-  lease.steps = request.steps();
+  lease.steps = SlotEvaluations(request);
+  lease.has_image = request.has_init_image();
   lease.first_step = request.has_checkpoint() ? request.checkpoint().step() : 0;
   lease.next_step = lease.first_step;
   lease.numerics_id = JobNumericsId(request);
@@ -303,6 +331,9 @@ absl::Status Executor::RunStage(const v1::BatchPlan& plan, absl::Span<const int>
       case v1::STAGE_ENCODE:
         result = pipeline_->Encode(plan, live, outcomes);
         break;
+      case v1::STAGE_IMAGE_ENCODE:
+        result = pipeline_->EncodeImage(plan, live, outcomes);
+        break;
       case v1::STAGE_DENOISE:
         result = pipeline_->Denoise(plan, live, outcomes);
         break;
@@ -330,6 +361,7 @@ void Executor::Report(const v1::PlanJob& job, v1::Stage stage, Lease& lease, Job
                       TensorWriter& tensors, v1::PlanDone::JobResult& result) {
   result.set_step_index(job.step_index());
   absl::Status status = outcome.status;
+  if (status.ok() && stage == v1::STAGE_IMAGE_ENCODE) lease.image_encoded = true;
   if (status.ok() && stage == v1::STAGE_DENOISE) {
     ++lease.next_step;
     result.set_sigma(outcome.sigma);
@@ -341,6 +373,9 @@ void Executor::Report(const v1::PlanJob& job, v1::Stage stage, Lease& lease, Job
         spdlog::warn("a checkpoint was left out: {}", put.ToString());
         result.clear_checkpoint();
       }
+    }
+    if (job.returns().preview() && !outcome.preview.empty()) {
+      PutPreview(outcome, job.returns().preview_size_max(), tensors, result);
     }
   }
   if (status.ok() && stage == v1::STAGE_DECODE && job.returns().output()) {

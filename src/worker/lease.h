@@ -35,7 +35,9 @@ struct Lease {
   bool open = false;  // the pipeline holds the slot
   int32_t width = 0;
   int32_t height = 0;
-  int32_t steps = 0;
+  int32_t steps = 0;  // evaluations due in all
+  bool has_image = false;
+  bool image_encoded = false;
   int32_t first_step = 0;  // 0, or the checkpoint's
   int32_t next_step = 0;   // the only step a plan may run
   std::string numerics_id;

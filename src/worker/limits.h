@@ -22,7 +22,12 @@ inline constexpr size_t kCommandsQueuedMax = 4096;
 // Denoising steps of one job.
 inline constexpr int kSlotStepsMax = 1000;
 
-// UTF-8 bytes of a prompt.
+// Sides of a picture that comes with a job, and of a preview.
+inline constexpr int kSlotInputSideMax = 8192;
+inline constexpr int kPreviewSideMin = 16;
+inline constexpr int kPreviewSideMax = 512;
+
+// UTF-8 bytes of a prompt, negative ones too.
 inline constexpr size_t kSlotPromptBytesMax = 10'240;
 
 // Adapters of one job.

@@ -1,9 +1,13 @@
 #include "worker/plan_check.h"
 
+#include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/denoise_steps.h"
 #include "base/error.h"
 #include "worker/limits.h"
 
@@ -16,6 +20,68 @@ absl::Status Invalid(std::string_view reason, const std::string& message) {
 
 // Written so that NaN is outside.
 bool Within(double value, double low, double high) { return value >= low && value <= high; }
+
+// A u8 tensor of exactly this shape.
+absl::Status CheckInput(const v1::TensorRef& ref, std::initializer_list<int64_t> shape,
+                        std::string_view name) {
+  if (ref.dtype() == v1::DTYPE_U8 &&
+      std::equal(ref.shape().begin(), ref.shape().end(), shape.begin(), shape.end())) {
+    return absl::OkStatus();
+  }
+  return Invalid("INPUT_SIZE_INVALID",
+                 absl::StrCat(std::string(name), " must be u8 [", absl::StrJoin(shape, ", "),
+                              "], the size of the output"));
+}
+
+absl::Status CheckInputs(const v1::OpenSlot& request) {
+  if (!request.has_init_image()) {
+    if (!request.has_mask()) return absl::OkStatus();
+    return Invalid("MASK_WITHOUT_INIT", "a mask needs a picture to start from");
+  }
+  if (request.width() > kSlotInputSideMax || request.height() > kSlotInputSideMax) {
+    return Invalid("INPUT_SIZE_INVALID",
+                   absl::StrCat("a picture's sides are at most ", kSlotInputSideMax, " pixels"));
+  }
+  absl::Status status =
+      CheckInput(request.init_image(), {request.height(), request.width(), 3}, "init_image");
+  if (status.ok() && request.has_mask()) {
+    status = CheckInput(request.mask(), {request.height(), request.width()}, "mask");
+  }
+  if (!status.ok()) return status;
+  if (!Within(request.strength(), 0, 1)) {
+    return Invalid("STRENGTH_OUT_OF_RANGE", "strength must be 0 to 1");
+  }
+  if (SlotEvaluations(request) < 1) {
+    return Invalid("STRENGTH_LEAVES_NO_STEP",
+                   absl::StrCat("strength ", request.strength(), " leaves none of ",
+                                request.steps(), " steps to run"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckGuidance(const v1::OpenSlot& request) {
+  if (!Within(request.guidance_scale(), 1, 30)) {
+    return Invalid("GUIDANCE_SCALE_OUT_OF_RANGE", "guidance_scale must be 1 to 30");
+  }
+  if (request.true_cfg_scale() != 0 && !Within(request.true_cfg_scale(), 1, 30)) {
+    return Invalid("TRUE_CFG_SCALE_OUT_OF_RANGE", "true_cfg_scale must be 1 to 30, or 0 for none");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckPrompts(const v1::OpenSlot& request) {
+  for (const std::string* prompt : {&request.prompt(), &request.negative_prompt()}) {
+    if (prompt->size() > kSlotPromptBytesMax) {
+      return Invalid("PROMPT_TOO_LONG",
+                     absl::StrCat("a prompt has ", prompt->size(), " bytes; at most ",
+                                  kSlotPromptBytesMax, " are allowed"));
+    }
+  }
+  if (request.max_sequence_length() < 0) {
+    return Invalid("SEQUENCE_LENGTH_OUT_OF_RANGE", "max_sequence_length must be 0 or more");
+  }
+  return absl::OkStatus();
+}
 
 absl::Status CheckAdapters(const google::protobuf::RepeatedPtrField<v1::AdapterUse>& adapters) {
   if (adapters.size() > kJobAdaptersMax) {
@@ -37,7 +103,18 @@ absl::Status CheckStage(const v1::BatchPlan& plan, const v1::PlanJob& job, const
         return Invalid("STAGE_OUT_OF_ORDER", "the conditioning was encoded before the first step");
       }
       return absl::OkStatus();
+    case v1::STAGE_IMAGE_ENCODE:
+      if (!lease.has_image) {
+        return Invalid("IMAGE_MISSING", "the slot was opened without a picture to encode");
+      }
+      if (lease.next_step != lease.first_step) {
+        return Invalid("STAGE_OUT_OF_ORDER", "the picture was encoded before the first step");
+      }
+      return absl::OkStatus();
     case v1::STAGE_DENOISE:
+      if (lease.has_image && !lease.image_encoded) {
+        return Invalid("STAGE_OUT_OF_ORDER", "the picture must be encoded before the first step");
+      }
       if (job.step_index() != lease.next_step || job.step_index() >= lease.steps) {
         return Invalid("STEP_OUT_OF_ORDER",
                        absl::StrCat("step ", job.step_index(), " cannot run; ", lease.next_step,
@@ -51,7 +128,7 @@ absl::Status CheckStage(const v1::BatchPlan& plan, const v1::PlanJob& job, const
       }
       return absl::OkStatus();
     default:
-      return Invalid("STAGE_UNKNOWN", "a worker runs encode, denoise and decode");
+      return Invalid("STAGE_UNKNOWN", "a worker runs encode, image encode, denoise and decode");
   }
 }
 
@@ -67,10 +144,21 @@ absl::Status CheckNumbers(const v1::PlanJob& job) {
                    "guidance_scale must be 1 to 30, or 0 to keep "
                    "the slot's");
   }
+  if (job.returns().preview() &&
+      !Within(job.returns().preview_size_max(), kPreviewSideMin, kPreviewSideMax)) {
+    return Invalid("PREVIEW_SIZE_OUT_OF_RANGE",
+                   absl::StrCat("preview_size_max is ", job.returns().preview_size_max(),
+                                "; it must be ", kPreviewSideMin, " to ", kPreviewSideMax));
+  }
   return CheckAdapters(job.adapters());
 }
 
 }  // namespace
+
+int SlotEvaluations(const v1::OpenSlot& request) {
+  const double strength = request.has_init_image() ? request.strength() : 1;
+  return DenoiseEvaluations(request.sampler(), request.steps(), strength);
+}
 
 absl::Status CheckOpenSlot(const v1::OpenSlot& request) {
   if (request.steps() < 1 || request.steps() > kSlotStepsMax) {
@@ -81,29 +169,28 @@ absl::Status CheckOpenSlot(const v1::OpenSlot& request) {
     return Invalid("SIZE_OUT_OF_RANGE", absl::StrCat("a picture of ", request.width(), " by ",
                                                      request.height(), " pixels has no area"));
   }
-  if (!Within(request.guidance_scale(), 1, 30)) {
-    return Invalid("GUIDANCE_SCALE_OUT_OF_RANGE", "guidance_scale must be 1 to 30");
-  }
   if (request.seed() < 0) return Invalid("SEED_OUT_OF_RANGE", "seed must be 0 or more");
-  if (request.prompt().size() > kSlotPromptBytesMax) {
-    return Invalid("PROMPT_TOO_LONG",
-                   absl::StrCat("prompt has ", request.prompt().size(), " bytes; at most ",
-                                kSlotPromptBytesMax, " are allowed"));
+  if (request.noise_dtype() != v1::DTYPE_UNSPECIFIED && request.noise_dtype() != v1::DTYPE_F32 &&
+      request.noise_dtype() != v1::DTYPE_BF16) {
+    return Invalid("NOISE_DTYPE_UNKNOWN", "noise is drawn in f32 or bf16");
   }
+  if (absl::Status status = CheckGuidance(request); !status.ok()) return status;
+  if (absl::Status status = CheckPrompts(request); !status.ok()) return status;
+  if (absl::Status status = CheckInputs(request); !status.ok()) return status;
   if (request.has_checkpoint()) {
     const int32_t step = request.checkpoint().step();
-    if (step < 0 || step > request.steps()) {
-      return Invalid("CHECKPOINT_INVALID",
-                     absl::StrCat("a checkpoint of step ", step, " in a job of ", request.steps()));
+    if (step < 0 || step > SlotEvaluations(request)) {
+      return Invalid("CHECKPOINT_INVALID", absl::StrCat("a checkpoint of step ", step,
+                                                        " in a job of ", SlotEvaluations(request)));
     }
   }
   return CheckAdapters(request.adapters());
 }
 
 absl::Status CheckPlan(const v1::BatchPlan& plan) {
-  if (plan.stage() != v1::STAGE_ENCODE && plan.stage() != v1::STAGE_DENOISE &&
-      plan.stage() != v1::STAGE_DECODE) {
-    return Invalid("STAGE_UNKNOWN", "a worker runs encode, denoise and decode");
+  if (plan.stage() != v1::STAGE_ENCODE && plan.stage() != v1::STAGE_IMAGE_ENCODE &&
+      plan.stage() != v1::STAGE_DENOISE && plan.stage() != v1::STAGE_DECODE) {
+    return Invalid("STAGE_UNKNOWN", "a worker runs encode, image encode, denoise and decode");
   }
   if (plan.segments().first() != 0 || plan.segments().last() != 0) {
     return Error(absl::StatusCode::kUnimplemented, "SEGMENTS_UNSUPPORTED",

@@ -15,6 +15,9 @@ namespace darkroom {
 // What holds for a slot whatever the model: bounds, finite numbers. Reasons as the gateway's.
 absl::Status CheckOpenSlot(const v1::OpenSlot& request);
 
+// Evaluations of the transformer that the job takes. REQUIRES: CheckOpenSlot is OK.
+int SlotEvaluations(const v1::OpenSlot& request);
+
 // What concerns the plan as a whole: stage, segments, number of jobs.
 absl::Status CheckPlan(const v1::BatchPlan& plan);
 

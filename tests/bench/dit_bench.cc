@@ -85,7 +85,7 @@ v1::BatchPlan OpenJobs(int jobs, int steps) {
     open.set_guidance_scale(model.defaults().guidance_scale());
     open.set_prompt(model.classes(slot % model.classes_size()));
     open.set_seed(slot);
-    if (!Model().Open(open, {}).ok()) std::abort();
+    if (!Model().Open(open, {}, {}).ok()) std::abort();
     plan.add_jobs()->set_slot(open.slot());
   }
   return plan;

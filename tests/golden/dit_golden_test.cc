@@ -87,7 +87,7 @@ void RunCase(Pipeline& pipeline, const Fixture& fixture, const Json& entry) {
   open.set_seed(entry.at("seed").get<int64_t>());
   open.set_steps(steps);
   open.set_sampler("ddim");
-  ASSERT_TRUE(pipeline.Open(open, {}).ok());
+  ASSERT_TRUE(pipeline.Open(open, {}, {}).ok());
 
   v1::BatchPlan plan;
   v1::PlanJob& job = *plan.add_jobs();

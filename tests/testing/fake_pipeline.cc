@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/clock.h"
+#include "base/denoise_steps.h"
 #include "base/error.h"
 #include "base/numerics.h"
 #include "base/sha256.h"
@@ -68,6 +69,11 @@ FakePipeline::FakePipeline(const FakePipelineOptions& options, const LoadOptions
   model_.set_state(v1::Model::STATE_READY);
   model_.set_family("FakePipeline");
   model_.add_tasks(v1::TASK_TEXT_TO_IMAGE);
+  model_.add_tasks(v1::TASK_IMAGE_TO_IMAGE);
+  model_.add_tasks(v1::TASK_INPAINT);
+  model_.add_samplers("ddim");
+  model_.add_samplers("flow_match_heun");
+  model_.set_guidance(v1::Model::GUIDANCE_CLASSIFIER_FREE);
   model_.set_digest(Sha256Hex("fake " + load.name));
   model_.set_parameters(1);
   model_.set_license("none");
@@ -83,6 +89,8 @@ FakePipeline::FakePipeline(const FakePipelineOptions& options, const LoadOptions
   defaults.set_steps(10);
   defaults.set_guidance_scale(4);
   defaults.set_sampler("ddim");
+  defaults.set_true_cfg_scale(1);
+  defaults.set_strength(0.6);
   numerics_.set_model_digest(model_.digest());
   numerics_.set_precision(load.precision == DType::kBf16 ? "bf16" : "f32");
   numerics_.set_backend("fake");
@@ -94,7 +102,7 @@ FakePipeline::FakePipeline(const FakePipelineOptions& options, const LoadOptions
   model_.set_numerics_id(NumericsId(numerics_));
 }
 
-absl::Status FakePipeline::Validate(const v1::OpenSlot& request) const {
+absl::Status FakePipeline::Validate(const v1::OpenSlot& request, const JobInputs& inputs) const {
   const v1::Model::Limits& limits = model_.limits();
   for (const int32_t size : {request.width(), request.height()}) {
     if (size < limits.size_min() || size > limits.size_max() ||
@@ -102,15 +110,33 @@ absl::Status FakePipeline::Validate(const v1::OpenSlot& request) const {
       return Invalid("SIZE_OUT_OF_RANGE", "width and height must be 16, 32, ... 2048");
     }
   }
+  const size_t pixels =
+      static_cast<size_t>(request.width()) * static_cast<size_t>(request.height());
+  if ((!inputs.init_image.empty() && inputs.init_image.size() != pixels * 3) ||
+      (!inputs.mask.empty() && (inputs.init_image.empty() || inputs.mask.size() != pixels))) {
+    return Invalid("INPUT_SIZE_INVALID", "pictures must have the size of the output");
+  }
   if (request.slot() >= slots_.size() || slots_[request.slot()].open) {
     return Error(absl::StatusCode::kFailedPrecondition, "SLOT_HELD", "the slot is not free");
   }
   return absl::OkStatus();
 }
 
+// A hash of everything that the job starts from.
+uint64_t FakePipeline::StartOfChain(const v1::OpenSlot& request, const JobInputs& inputs) {
+  uint64_t chain =
+      Mix(Mix(static_cast<uint64_t>(request.seed()), Fnv1a(request.prompt())),
+          static_cast<uint64_t>(request.width()) << 32 | static_cast<uint32_t>(request.height()));
+  if (!request.negative_prompt().empty()) chain = Mix(chain, Fnv1a(request.negative_prompt()));
+  if (!inputs.init_image.empty()) chain = Mix(chain, Fnv1a(inputs.init_image.bytes()));
+  if (!inputs.mask.empty()) chain = Mix(chain, Fnv1a(inputs.mask.bytes()));
+  return chain;
+}
+
 absl::Status FakePipeline::Open(const v1::OpenSlot& request,
-                                absl::Span<const Payload> checkpoint_tensors) {
-  if (absl::Status status = Validate(request); !status.ok()) return status;
+                                absl::Span<const Payload> checkpoint_tensors,
+                                const JobInputs& inputs) {
+  if (absl::Status status = Validate(request, inputs); !status.ok()) return status;
   absl::Status job_status;
   if (absl::Status status = Misbehave(request.prompt(), "open", job_status); !status.ok()) {
     return status;
@@ -118,9 +144,8 @@ absl::Status FakePipeline::Open(const v1::OpenSlot& request,
   if (!job_status.ok()) return job_status;
   Slot slot;
   slot.request = request;
-  slot.chain =
-      Mix(Mix(static_cast<uint64_t>(request.seed()), Fnv1a(request.prompt())),
-          static_cast<uint64_t>(request.width()) << 32 | static_cast<uint32_t>(request.height()));
+  slot.inputs = inputs;
+  slot.chain = StartOfChain(request, inputs);
   slot.latents.resize(static_cast<size_t>(kLatentChannels) * (request.height() / kLatentPixels) *
                       (request.width() / kLatentPixels));
   for (size_t i = 0; i < slot.latents.size(); ++i) slot.latents[i] = Noise(slot.chain, i);
@@ -144,7 +169,8 @@ absl::Status FakePipeline::Restore(const v1::OpenSlot& request, absl::Span<const
   if (tensors.size() != 2 || shape != due || checkpoint.latents().dtype() != v1::DTYPE_F32 ||
       tensors[0].size() != slot.latents.size() * sizeof(float) ||
       tensors[1].size() != sizeof(slot.chain) || checkpoint.step() < 0 ||
-      checkpoint.step() > request.steps()) {
+      checkpoint.step() > DenoiseEvaluations(request.sampler(), request.steps(),
+                                             request.has_init_image() ? request.strength() : 1)) {
     return Invalid("CHECKPOINT_INVALID", "the checkpoint is not one of this job");
   }
   std::memcpy(slot.latents.data(), tensors[0].bytes().data(), tensors[0].size());
@@ -161,6 +187,8 @@ void FakePipeline::Close(uint32_t slot, bool zero) {
   Slot& closed = slots_[slot];
   closed.open = false;
   closed.request.Clear();
+  closed.inputs = {};
+  closed.image_encoded = false;
   closed.chain = 0;
   if (zero) std::fill(closed.latents.begin(), closed.latents.end(), 0.0f);
 }
@@ -173,6 +201,31 @@ absl::Status FakePipeline::Encode(const v1::BatchPlan& plan, absl::Span<const in
     absl::Status status = Misbehave(slot.request.prompt(), "encode", outcomes[i].status);
     if (!status.ok()) return status;
     slot.encoded = outcomes[i].status.ok();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FakePipeline::EncodeImage(const v1::BatchPlan& plan, absl::Span<const int> live,
+                                       absl::Span<JobOutcome> outcomes) {
+  Pause(options_.image_encode_us);
+  for (const int i : live) {
+    Slot& slot = slots_[plan.jobs(i).slot()];
+    absl::Status status = Misbehave(slot.request.prompt(), "image", outcomes[i].status);
+    if (!status.ok()) return status;
+    if (slot.inputs.init_image.empty()) {
+      outcomes[i].status = Invalid("IMAGE_MISSING", "the slot holds no picture");
+    }
+    if (!outcomes[i].status.ok()) continue;
+    slot.image_encoded = true;
+    // A resumed job goes on from its checkpoint's latents.
+    if (slot.next_step > 0) continue;
+    const std::string_view image = slot.inputs.init_image.bytes();
+    const auto strength = static_cast<float>(slot.request.strength());
+    for (size_t k = 0; k < slot.latents.size(); ++k) {
+      const auto pixel = static_cast<unsigned char>(image[k * image.size() / slot.latents.size()]);
+      slot.latents[k] =
+          strength * slot.latents[k] + (1 - strength) * (static_cast<float>(pixel) / 127.5f - 1);
+    }
   }
   return absl::OkStatus();
 }
@@ -195,7 +248,8 @@ absl::Status FakePipeline::Denoise(const v1::BatchPlan& plan, absl::Span<const i
     const v1::PlanJob& job = plan.jobs(i);
     Slot& slot = slots_[job.slot()];
     JobOutcome& outcome = outcomes[i];
-    if (!slot.encoded || job.step_index() != slot.next_step) {
+    if (!slot.encoded || (!slot.inputs.init_image.empty() && !slot.image_encoded) ||
+        job.step_index() != slot.next_step) {
       outcome.status = Error(absl::StatusCode::kFailedPrecondition, "STEP_OUT_OF_ORDER",
                              "encode first, then each step once");
       continue;
@@ -216,23 +270,34 @@ absl::Status FakePipeline::Denoise(const v1::BatchPlan& plan, absl::Span<const i
     }
     outcome.sigma = slot.request.steps() - job.step_index();
     outcome.latents_hash = Fnv1a(AsBytes(slot.latents));
-    if (job.returns().checkpoint()) {
-      v1::Checkpoint checkpoint;
-      checkpoint.set_step(slot.next_step);
-      checkpoint.mutable_latents()->set_dtype(v1::DTYPE_F32);
-      checkpoint.mutable_latents()->add_shape(kLatentChannels);
-      checkpoint.mutable_latents()->add_shape(slot.request.height() / kLatentPixels);
-      checkpoint.mutable_latents()->add_shape(slot.request.width() / kLatentPixels);
-      v1::TensorRef& state = *checkpoint.add_sampler_state();
-      state.set_dtype(v1::DTYPE_I64);
-      state.add_shape(1);
-      outcome.checkpoint = std::move(checkpoint);
-      outcome.checkpoint_tensors.push_back(Payload::Copy(AsBytes(slot.latents)));
-      outcome.checkpoint_tensors.push_back(Payload::Copy(
-          std::string_view(reinterpret_cast<const char*>(&slot.chain), sizeof(slot.chain))));
-    }
+    if (job.returns().checkpoint()) FillCheckpoint(slot, outcome);
+    if (job.returns().preview()) FillPreview(slot, job.returns().preview_size_max(), outcome);
   }
   return absl::OkStatus();
+}
+
+void FakePipeline::FillCheckpoint(const Slot& slot, JobOutcome& outcome) {
+  v1::Checkpoint checkpoint;
+  checkpoint.set_step(slot.next_step);
+  checkpoint.mutable_latents()->set_dtype(v1::DTYPE_F32);
+  checkpoint.mutable_latents()->add_shape(kLatentChannels);
+  checkpoint.mutable_latents()->add_shape(slot.request.height() / kLatentPixels);
+  checkpoint.mutable_latents()->add_shape(slot.request.width() / kLatentPixels);
+  v1::TensorRef& state = *checkpoint.add_sampler_state();
+  state.set_dtype(v1::DTYPE_I64);
+  state.add_shape(1);
+  outcome.checkpoint = std::move(checkpoint);
+  outcome.checkpoint_tensors.push_back(Payload::Copy(AsBytes(slot.latents)));
+  outcome.checkpoint_tensors.push_back(Payload::Copy(
+      std::string_view(reinterpret_cast<const char*>(&slot.chain), sizeof(slot.chain))));
+}
+
+void FakePipeline::FillPreview(const Slot& slot, int size_max, JobOutcome& outcome) {
+  const int32_t larger = std::max(slot.request.width(), slot.request.height());
+  const int32_t bound = std::min(larger, size_max);
+  outcome.preview_width = std::max(1, slot.request.width() * bound / larger);
+  outcome.preview_height = std::max(1, slot.request.height() * bound / larger);
+  outcome.preview = Payload::Copy(Picture(slot, outcome.preview_width, outcome.preview_height));
 }
 
 void FakePipeline::AdvanceLatents(Slot& slot, double guidance_scale) {
@@ -252,24 +317,25 @@ absl::Status FakePipeline::Decode(const v1::BatchPlan& plan, absl::Span<const in
     const Slot& slot = slots_[plan.jobs(i).slot()];
     absl::Status status = Misbehave(slot.request.prompt(), "decode", outcomes[i].status);
     if (!status.ok()) return status;
-    if (outcomes[i].status.ok()) outcomes[i].output = Payload::Copy(Picture(slot));
+    if (outcomes[i].status.ok())
+      outcomes[i].output =
+          Payload::Copy(Picture(slot, slot.request.width(), slot.request.height()));
   }
   return absl::OkStatus();
 }
 
-std::string FakePipeline::Picture(const Slot& slot) {
-  const int64_t width = slot.request.width();
-  const int64_t height = slot.request.height();
-  const int64_t columns = width / kLatentPixels;
-  const int64_t plane = columns * (height / kLatentPixels);
+std::string FakePipeline::Picture(const Slot& slot, int64_t width, int64_t height) {
+  const int64_t columns = slot.request.width() / kLatentPixels;
+  const int64_t rows = slot.request.height() / kLatentPixels;
+  const int64_t plane = columns * rows;
   std::string pixels(static_cast<size_t>(width * height * 3), '\0');
   for (int64_t y = 0; y < height; ++y) {
     for (int64_t x = 0; x < width; ++x) {
-      const int64_t cell = y / kLatentPixels * columns + x / kLatentPixels;
+      const int64_t cell = y * rows / height * columns + x * columns / width;
       for (int64_t channel = 0; channel < 3; ++channel) {
         const float value = slot.latents[static_cast<size_t>(channel * plane + cell)];
-        pixels[static_cast<size_t>((y * width + x) * 3 + channel)] =
-            static_cast<char>(static_cast<unsigned char>(std::lround((value + 1) * 127.5f)));
+        pixels[static_cast<size_t>((y * width + x) * 3 + channel)] = static_cast<char>(
+            static_cast<unsigned char>(std::clamp(std::lround((value + 1) * 127.5f), 0L, 255L)));
       }
     }
   }

@@ -19,6 +19,7 @@ struct FakePipelineOptions {
   int64_t job_us = 0;
   int64_t token_ns = 0;
   int64_t encode_us = 0;
+  int64_t image_encode_us = 0;
   int64_t decode_us = 0;
   int64_t load_us = 0;
   // Fails to load with this message, reason MODEL_INVALID.
@@ -34,10 +35,11 @@ struct FakePipelineOptions {
 
 // A model without weights: latents that look like noise and evolve step by step, each step a
 // function of the ones before, seed, prompt, size, step index and guidance, and never of
-// batch-mates; a picture made of them. Any prompt is allowed. Pauses instead of computing.
+// batch-mates; a picture made of them. Any prompt is allowed. An init image is mixed into the
+// latents by strength, and it and a mask into all that follows. Pauses instead of computing.
 //
 // Words of a prompt that look like FAULT@PLACE make it misbehave when that job gets to PLACE: a
-// step index, "open", "encode" or "decode". Faults:
+// step index, "open", "encode", "image" or "decode". Faults:
 //   fail     the job fails (INTERNAL, FAKE_FAILURE)
 //   nan      a latent becomes NaN, which the step notices: the job fails (LATENTS_NOT_FINITE)
 //   throw    std::bad_alloc
@@ -54,11 +56,13 @@ class FakePipeline final : public Pipeline {
   const v1::Numerics& numerics() const override { return numerics_; }
   int32_t token_pixels() const override { return kTokenPixels; }
 
-  absl::Status Open(const v1::OpenSlot& request,
-                    absl::Span<const Payload> checkpoint_tensors) override;
+  absl::Status Open(const v1::OpenSlot& request, absl::Span<const Payload> checkpoint_tensors,
+                    const JobInputs& inputs) override;
   void Close(uint32_t slot, bool zero) override;
   absl::Status Encode(const v1::BatchPlan& plan, absl::Span<const int> live,
                       absl::Span<JobOutcome> outcomes) override;
+  absl::Status EncodeImage(const v1::BatchPlan& plan, absl::Span<const int> live,
+                           absl::Span<JobOutcome> outcomes) override;
   absl::Status Denoise(const v1::BatchPlan& plan, absl::Span<const int> live,
                        absl::Span<JobOutcome> outcomes) override;
   absl::Status Decode(const v1::BatchPlan& plan, absl::Span<const int> live,
@@ -77,11 +81,14 @@ class FakePipeline final : public Pipeline {
     bool encoded = false;
     v1::OpenSlot request;
     int32_t next_step = 0;
+    JobInputs inputs;
+    bool image_encoded = false;
     uint64_t chain = 0;          // hash of everything that happened to the job; the sampler's state
     std::vector<float> latents;  // [4, height / 8, width / 8]
   };
 
-  absl::Status Validate(const v1::OpenSlot& request) const;
+  absl::Status Validate(const v1::OpenSlot& request, const JobInputs& inputs) const;
+  static uint64_t StartOfChain(const v1::OpenSlot& request, const JobInputs& inputs);
   absl::Status Restore(const v1::OpenSlot& request, absl::Span<const Payload> tensors, Slot& slot);
   // Carries out the fault that the prompt asks for at `place`. Sets `job_status` for one of the
   // job, returns one of the device.
@@ -89,7 +96,9 @@ class FakePipeline final : public Pipeline {
                          absl::Status& job_status, bool* make_nan = nullptr);
   bool HappensNow(std::string_view fault, bool once, std::string_view place) const;
   static void AdvanceLatents(Slot& slot, double guidance_scale);
-  static std::string Picture(const Slot& slot);
+  static std::string Picture(const Slot& slot, int64_t width, int64_t height);
+  static void FillCheckpoint(const Slot& slot, JobOutcome& outcome);
+  static void FillPreview(const Slot& slot, int size_max, JobOutcome& outcome);
 
   const FakePipelineOptions options_;
   std::ofstream timeline_;

@@ -73,7 +73,7 @@ inline std::string LatentsOf(const JobOutcome& outcome) {
 
 // One whole job, without company.
 inline PipelineResult RunAlone(Pipeline& pipeline, const v1::OpenSlot& open) {
-  EXPECT_TRUE(pipeline.Open(open, {}).ok());
+  EXPECT_TRUE(pipeline.Open(open, {}, {}).ok());
   PipelineResult result;
   for (int step = 0; step < open.steps(); ++step) {
     result.latents.push_back(LatentsOf(DenoiseJobs(pipeline, {{open.slot(), step}})[0]));

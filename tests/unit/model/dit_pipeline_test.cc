@@ -68,7 +68,7 @@ void RunTogether(Pipeline& pipeline, std::vector<Job>& jobs, int slots, uint32_t
       running[slot] = waiting.back();
       waiting.pop_back();
       running[slot]->open.set_slot(static_cast<uint32_t>(slot));
-      ASSERT_TRUE(pipeline.Open(running[slot]->open, {}).ok());
+      ASSERT_TRUE(pipeline.Open(running[slot]->open, {}, {}).ok());
     }
     std::vector<Job*> batch;
     for (Job* job : running) {
@@ -183,7 +183,7 @@ TEST_F(DitPipelineTest, ResumesWithTheSameBitsFromEveryStep) {
   const auto second = Load(*ops);
   v1::OpenSlot open = OpenRequest(0, 20, 5, 4.0, 3);
   const PipelineResult whole = RunAlone(*first, open);
-  ASSERT_TRUE(first->Open(open, {}).ok());
+  ASSERT_TRUE(first->Open(open, {}, {}).ok());
   for (int step = 0; step < 5; ++step) {
     const JobOutcome outcome = DenoiseJobs(*first, {{0, step}})[0];
     ASSERT_TRUE(outcome.checkpoint.has_value());
@@ -196,8 +196,8 @@ TEST_F(DitPipelineTest, ResumesWithTheSameBitsFromEveryStep) {
     v1::OpenSlot resumed = open;
     resumed.set_slot(3);
     *resumed.mutable_checkpoint() = *outcome.checkpoint;
-    ASSERT_TRUE(second->Open(resumed, outcome.checkpoint_tensors).ok());
-    ASSERT_TRUE(second->Open(OpenRequest(1, 12, 5, 2.0, 9, "hen"), {}).ok());
+    ASSERT_TRUE(second->Open(resumed, outcome.checkpoint_tensors, {}).ok());
+    ASSERT_TRUE(second->Open(OpenRequest(1, 12, 5, 2.0, 9, "hen"), {}, {}).ok());
     std::string latents(outcome.checkpoint_tensors[0].bytes());
     for (int later = step + 1; later < 5; ++later) {
       latents = LatentsOf(DenoiseJobs(*second, {{1, later - step - 1}, {3, later}})[1]);
@@ -212,7 +212,7 @@ TEST_F(DitPipelineTest, ResumesWithTheSameBitsFromEveryStep) {
 TEST_F(DitPipelineTest, ForeignCheckpointsAreRefused) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
-  ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 4, 1.0, 3), {}).ok());
+  ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 4, 1.0, 3), {}, {}).ok());
   const JobOutcome outcome = DenoiseJobs(*pipeline, {{0, 0}})[0];
   const auto open = [&](const std::function<void(v1::OpenSlot&)>& change, bool tensors = true,
                         size_t bytes = 1024) {
@@ -221,7 +221,7 @@ TEST_F(DitPipelineTest, ForeignCheckpointsAreRefused) {
     change(request);
     const Payload payload = Payload::Copy(std::string(bytes, '\0'));
     const absl::Status status = pipeline->Open(
-        request, tensors ? absl::MakeConstSpan(&payload, 1) : absl::Span<const Payload>());
+        request, tensors ? absl::MakeConstSpan(&payload, 1) : absl::Span<const Payload>(), {});
     pipeline->Close(1, true);
     return ErrorReason(status);
   };
@@ -253,7 +253,7 @@ TEST_F(DitPipelineTest, OpenValidatesEverythingAgain) {
   const auto reason = [&](const std::function<void(v1::OpenSlot&)>& change) {
     v1::OpenSlot request = OpenRequest(1, 16, 4, 2.0, 3);
     change(request);
-    const absl::Status status = pipeline->Open(request, {});
+    const absl::Status status = pipeline->Open(request, {}, {});
     if (status.ok()) pipeline->Close(request.slot(), true);
     return ErrorReason(status);
   };
@@ -281,10 +281,10 @@ TEST_F(DitPipelineTest, OpenValidatesEverythingAgain) {
   EXPECT_EQ(reason([](v1::OpenSlot& r) { r.add_adapters(); }), "ADAPTERS_UNSUPPORTED");
   EXPECT_EQ(reason([](v1::OpenSlot& r) { r.set_prompt(std::string(10'241, 'x')); }),
             "PROMPT_TOO_LONG");
-  ASSERT_TRUE(pipeline->Open(OpenRequest(1, 16, 4, 2.0, 3), {}).ok());
+  ASSERT_TRUE(pipeline->Open(OpenRequest(1, 16, 4, 2.0, 3), {}, {}).ok());
   EXPECT_EQ(reason([](v1::OpenSlot&) {}), "SLOT_OPEN");
   // Nearest size in the message.
-  EXPECT_THAT(std::string(pipeline->Open(OpenRequest(0, 18, 4, 2.0, 3), {}).message()),
+  EXPECT_THAT(std::string(pipeline->Open(OpenRequest(0, 18, 4, 2.0, 3), {}, {}).message()),
               HasSubstr("width is 18; it must be a multiple of 4 from 4 to 128; nearest: 20"));
 }
 
@@ -292,9 +292,9 @@ TEST_F(DitPipelineTest, OneJobsErrorLeavesTheOthersAlone) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
   const PipelineResult alone = RunAlone(*pipeline, OpenRequest(0, 16, 2, 4.0, 1));
-  ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 2, 4.0, 1), {}).ok());
-  ASSERT_TRUE(pipeline->Open(OpenRequest(1, 16, 2, 4.0, 1, "no such class"), {}).ok());
-  ASSERT_TRUE(pipeline->Open(OpenRequest(2, 16, 2, 4.0, 1), {}).ok());
+  ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 2, 4.0, 1), {}, {}).ok());
+  ASSERT_TRUE(pipeline->Open(OpenRequest(1, 16, 2, 4.0, 1, "no such class"), {}, {}).ok());
+  ASSERT_TRUE(pipeline->Open(OpenRequest(2, 16, 2, 4.0, 1), {}, {}).ok());
   // An unknown class, a closed slot, a slot that is none, a wrong step, a slot twice.
   const auto outcomes = DenoiseJobs(*pipeline, {{1, 0}, {3, 0}, {99, 0}, {2, 1}, {0, 0}, {0, 0}});
   EXPECT_EQ(ErrorReason(outcomes[0].status), "CLASS_UNKNOWN");
@@ -316,7 +316,7 @@ TEST_F(DitPipelineTest, OnlyLiveJobsRun) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
   for (uint32_t slot = 0; slot < 2; ++slot) {
-    ASSERT_TRUE(pipeline->Open(OpenRequest(slot, 16, 2, 4.0, 1), {}).ok());
+    ASSERT_TRUE(pipeline->Open(OpenRequest(slot, 16, 2, 4.0, 1), {}, {}).ok());
   }
   v1::BatchPlan plan;
   for (uint32_t slot = 0; slot < 2; ++slot) plan.add_jobs()->set_slot(slot);
@@ -330,7 +330,7 @@ TEST_F(DitPipelineTest, PlansOverrideGuidanceAndSigmas) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
   const PipelineResult strong = RunAlone(*pipeline, OpenRequest(0, 16, 2, 6.0, 1));
-  ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 2, 1.0, 1), {}).ok());
+  ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 2, 1.0, 1), {}, {}).ok());
   const auto run = [&](const std::function<void(v1::BatchPlan&)>& change) {
     v1::BatchPlan plan;
     plan.add_jobs()->mutable_returns()->set_checkpoint(true);
@@ -380,7 +380,7 @@ TEST_F(DitPipelineTest, LargePicturesLeaveInAMemfd) {
       model.Build().Write(folder_);
     }
     const auto fresh = Load(*ops);
-    ASSERT_TRUE(fresh->Open(OpenRequest(0, size, 1, 1.0, 1), {}).ok());
+    ASSERT_TRUE(fresh->Open(OpenRequest(0, size, 1, 1.0, 1), {}, {}).ok());
     ASSERT_TRUE(DenoiseJobs(*fresh, {{0, 0}})[0].status.ok());
     const JobOutcome outcome = DecodeSlot(*fresh, 0);
     ASSERT_TRUE(outcome.status.ok()) << outcome.status;
@@ -392,14 +392,14 @@ TEST_F(DitPipelineTest, LargePicturesLeaveInAMemfd) {
 TEST_F(DitPipelineTest, LatentsThatAreNoNumbersFailTheJob) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
-  ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 1, 1.0, 1), {}).ok());
+  ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 1, 1.0, 1), {}, {}).ok());
   const JobOutcome good = DenoiseJobs(*pipeline, {{0, 0}})[0];
   v1::OpenSlot resumed = OpenRequest(1, 16, 1, 1.0, 1);
   *resumed.mutable_checkpoint() = *good.checkpoint;
   std::string latents(good.checkpoint_tensors[0].bytes());
   const float nan = NAN;
   std::memcpy(latents.data() + 64, &nan, sizeof(nan));
-  ASSERT_TRUE(pipeline->Open(resumed, {Payload::Copy(latents)}).ok());
+  ASSERT_TRUE(pipeline->Open(resumed, {Payload::Copy(latents)}, {}).ok());
   EXPECT_EQ(ErrorReason(DecodeSlot(*pipeline, 1).status), "LATENTS_NOT_FINITE");
   EXPECT_TRUE(DecodeSlot(*pipeline, 0).status.ok());
 }
@@ -412,7 +412,7 @@ TEST_F(DitPipelineTest, HashesLatentsWhenAsked) {
   ASSERT_EQ(unsetenv("DARKROOM_HASH_LATENTS"), 0);
   std::set<uint64_t> hashes;
   for (Pipeline* pipeline : {plain.get(), hashing.get()}) {
-    ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 2, 1.0, 1), {}).ok());
+    ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 2, 1.0, 1), {}, {}).ok());
     for (int step = 0; step < 2; ++step) {
       const JobOutcome outcome = DenoiseJobs(*pipeline, {{0, step}})[0];
       EXPECT_EQ(outcome.latents_hash.has_value(), pipeline == hashing.get());
@@ -435,8 +435,8 @@ TEST_F(DitPipelineTest, PlansLargerThanAStepTakeNoMoreMemory) {
   const auto large = Load(large_ops, 16);
   std::vector<std::pair<uint32_t, int>> jobs;
   for (uint32_t slot = 0; slot < 16; ++slot) {
-    ASSERT_TRUE(small->Open(OpenRequest(slot, 16, 1, 4.0, slot), {}).ok());
-    ASSERT_TRUE(large->Open(OpenRequest(slot, 16, 1, 4.0, slot), {}).ok());
+    ASSERT_TRUE(small->Open(OpenRequest(slot, 16, 1, 4.0, slot), {}, {}).ok());
+    ASSERT_TRUE(large->Open(OpenRequest(slot, 16, 1, 4.0, slot), {}, {}).ok());
     jobs.emplace_back(slot, 0);
   }
   // Two jobs at a time; 16 at a time.
@@ -450,15 +450,15 @@ TEST_F(DitPipelineTest, NoMemoryForLatentsIsTheJobsError) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
   ops.FailNextAllocation();
-  EXPECT_EQ(ErrorReason(pipeline->Open(OpenRequest(0, 16, 1, 4.0, 1), {})), "OUT_OF_MEMORY");
-  EXPECT_TRUE(pipeline->Open(OpenRequest(0, 16, 1, 4.0, 1), {}).ok());
+  EXPECT_EQ(ErrorReason(pipeline->Open(OpenRequest(0, 16, 1, 4.0, 1), {}, {})), "OUT_OF_MEMORY");
+  EXPECT_TRUE(pipeline->Open(OpenRequest(0, 16, 1, 4.0, 1), {}, {}).ok());
 }
 
 TEST_F(DitPipelineTest, StepsAllocateNothingOnceWarm) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
   for (uint32_t slot = 0; slot < 3; ++slot) {
-    ASSERT_TRUE(pipeline->Open(OpenRequest(slot, 16, 3, 4.0, slot), {}).ok());
+    ASSERT_TRUE(pipeline->Open(OpenRequest(slot, 16, 3, 4.0, slot), {}, {}).ok());
   }
   DenoiseJobs(*pipeline, {{0, 0}, {1, 0}, {2, 0}});
   const int allocations = ops.allocations();

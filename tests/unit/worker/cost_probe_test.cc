@@ -62,7 +62,8 @@ TEST(CostProbeTest, MeasuresAscendingSizesAndLeavesEverySlotClosed) {
   EXPECT_EQ(curve.points.back().tokens(), 8 * 32);
   EXPECT_GT(curve.knee_tokens, 0);
   for (uint32_t slot = 0; slot < 8; ++slot) {
-    EXPECT_TRUE(pipeline.Open(testing::WorkerHarness::OpenMessage(slot, 1).open_slot(), {}).ok());
+    EXPECT_TRUE(
+        pipeline.Open(testing::WorkerHarness::OpenMessage(slot, 1).open_slot(), {}, {}).ok());
   }
 }
 

@@ -1,6 +1,7 @@
 #include "worker/worker.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -450,6 +451,97 @@ TEST(WorkerTest, LeavesThePathOfABrokenDaemonAtOnce) {
   worker.Disconnect();
   EXPECT_GT(exit_ns.load(), 0);
   EXPECT_LT(exit_ns.load() - gone_ns, 200'000'000);
+}
+
+// A job of 32 by 48 pixels that starts from a picture, half of it masked.
+v1::ToWorker EditMessage(uint32_t slot, uint64_t epoch, double strength,
+                         std::vector<Payload>& attachments) {
+  v1::ToWorker message = WorkerHarness::OpenMessage(slot, epoch);
+  v1::OpenSlot& open = *message.mutable_open_slot();
+  open.set_strength(strength);
+  TensorWriter writer;
+  open.mutable_init_image()->set_dtype(v1::DTYPE_U8);
+  for (const int64_t dim : {48, 32, 3}) open.mutable_init_image()->add_shape(dim);
+  open.mutable_mask()->set_dtype(v1::DTYPE_U8);
+  for (const int64_t dim : {48, 32}) open.mutable_mask()->add_shape(dim);
+  const Payload image = Payload::Copy(std::string(size_t{48} * 32 * 3, '\x40'));
+  const Payload mask =
+      Payload::Copy(std::string(size_t{24} * 32, '\xff') + std::string(size_t{24} * 32, '\0'));
+  EXPECT_TRUE(writer.Put(image, *open.mutable_init_image()).ok());
+  EXPECT_TRUE(writer.Put(mask, *open.mutable_mask()).ok());
+  attachments = writer.TakeAttachments();
+  return message;
+}
+
+TEST(WorkerTest, AnEditEncodesItsPictureAndRunsTheLastPartOfItsSteps) {
+  WorkerHarness worker;
+  worker.Load(1);
+  std::vector<Payload> attachments;
+  const v1::ToWorker open = EditMessage(0, 1, 0.5, attachments);
+  ASSERT_TRUE(worker.Open(open, attachments).ok());
+  EXPECT_EQ(Reason(worker.Run(v1::STAGE_ENCODE, {{0, 1}}).jobs(0)), "");
+  EXPECT_EQ(Reason(worker.Run(v1::STAGE_IMAGE_ENCODE, {{0, 1}}).jobs(0)), "");
+  EXPECT_EQ(Reason(worker.Run(v1::STAGE_DENOISE, {{0, 1, 0}}).jobs(0)), "");
+  EXPECT_EQ(Reason(worker.Run(v1::STAGE_DENOISE, {{0, 1, 1}}).jobs(0)), "");
+  EXPECT_EQ(Reason(worker.Run(v1::STAGE_DECODE, {{0, 1}}).jobs(0)), "") << "2 of 4 steps are due";
+}
+
+TEST(WorkerTest, AnEditNeedsItsPictureBeforeItsFirstStep) {
+  WorkerHarness worker;
+  worker.Load(2);
+  std::vector<Payload> attachments;
+  const v1::ToWorker open = EditMessage(0, 1, 0.5, attachments);
+  ASSERT_TRUE(worker.Open(open, attachments).ok());
+  worker.Run(v1::STAGE_ENCODE, {{0, 1}});
+  EXPECT_EQ(Reason(worker.Run(v1::STAGE_DENOISE, {{0, 1, 0}}).jobs(0)), "STAGE_OUT_OF_ORDER");
+  ASSERT_TRUE(worker.Open(1, 2).ok());
+  EXPECT_EQ(Reason(worker.Run(v1::STAGE_IMAGE_ENCODE, {{1, 2}}).jobs(0)), "IMAGE_MISSING");
+}
+
+TEST(WorkerTest, WrongInputsAreRefusedWhenTheSlotIsOpened) {
+  WorkerHarness worker;
+  worker.Load(1);
+  uint64_t epoch = 0;
+  const auto reason = [&](const auto& change) {
+    std::vector<Payload> attachments;
+    v1::ToWorker open = EditMessage(0, ++epoch, 0.5, attachments);
+    change(*open.mutable_open_slot());
+    const std::string found = ErrorReason(worker.Open(open, attachments));
+    worker.Send(WorkerHarness::CloseMessage(0, epoch));
+    return found;
+  };
+  EXPECT_EQ(reason([](v1::OpenSlot&) {}), "");
+  EXPECT_EQ(reason([](v1::OpenSlot& o) { o.set_strength(1.5); }), "STRENGTH_OUT_OF_RANGE");
+  EXPECT_EQ(reason([](v1::OpenSlot& o) { o.set_strength(NAN); }), "STRENGTH_OUT_OF_RANGE");
+  EXPECT_EQ(reason([](v1::OpenSlot& o) { o.set_strength(0); }), "STRENGTH_LEAVES_NO_STEP");
+  EXPECT_EQ(reason([](v1::OpenSlot& o) { o.clear_init_image(); }), "MASK_WITHOUT_INIT");
+  EXPECT_EQ(reason([](v1::OpenSlot& o) { o.mutable_mask()->set_shape(0, 47); }),
+            "INPUT_SIZE_INVALID");
+  EXPECT_EQ(reason([](v1::OpenSlot& o) { o.mutable_init_image()->set_shape(2, 4); }),
+            "INPUT_SIZE_INVALID");
+  EXPECT_EQ(reason([](v1::OpenSlot& o) { o.mutable_mask()->set_dtype(v1::DTYPE_F32); }),
+            "INPUT_SIZE_INVALID");
+  EXPECT_EQ(reason([](v1::OpenSlot& o) { o.set_width(1 << 20); }), "INPUT_SIZE_INVALID");
+}
+
+TEST(WorkerTest, APreviewComesBackWithItsStepAndNoLargerThanAsked) {
+  WorkerHarness worker;
+  worker.Load(1);
+  ASSERT_TRUE(worker.Open(0, 1).ok());
+  worker.Run(v1::STAGE_ENCODE, {{0, 1}});
+  v1::ToWorker plan = worker.PlanMessage(v1::STAGE_DENOISE, {{0, 1, 0}});
+  auto& returns = *plan.mutable_plan()->mutable_jobs(0)->mutable_returns();
+  returns.set_preview(true);
+  returns.set_preview_size_max(24);
+  worker.Send(plan);
+  const v1::PlanDone done = worker.NextDone();
+  ASSERT_TRUE(done.jobs(0).has_preview());
+  const v1::TensorRef& preview = done.jobs(0).preview();
+  EXPECT_EQ(preview.shape(0), 24);
+  EXPECT_EQ(preview.shape(1), 16);
+  EXPECT_EQ(preview.shape(2), 3);
+  EXPECT_TRUE(ReadTensor(preview, worker.attachments()).ok());
+  EXPECT_FALSE(worker.Run(v1::STAGE_DENOISE, {{0, 1, 1}}).jobs(0).has_preview());
 }
 
 }  // namespace
