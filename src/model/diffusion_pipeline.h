@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "darkroom/pipeline.h"
-#include "model/autoencoders/autoencoder_kl.h"
+#include "model/autoencoders/autoencoder_kl_decoder.h"
 #include "model/autoencoders/autoencoder_kl_encoder.h"
 #include "model/denoisers/denoiser.h"
 #include "model/samplers/sampler.h"

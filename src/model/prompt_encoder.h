@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "darkroom/ops.h"
 
@@ -23,6 +24,10 @@ struct PromptEmbedding {
 class PromptEncoder {
  public:
   virtual ~PromptEncoder() = default;
+
+  // The second pass of loading: packs the tensors that were taken when it was made. `ops` must
+  // outlive this object.
+  virtual absl::Status Load(DType compute, Ops& ops, Stream& stream) = 0;
 
   virtual int hidden_width() const = 0;
   virtual int pooled_width() const = 0;

@@ -71,6 +71,10 @@ class Denoiser {
  public:
   virtual ~Denoiser() = default;
 
+  // The second pass of loading: packs the tensors that the parts took when they were made. Sizes
+  // can be asked before, so that a model that does not fit is refused before it takes memory.
+  virtual absl::Status Load(DType compute, Stream& stream) = 0;
+
   virtual int latent_channels() const = 0;
   // Latents of one token, in each direction.
   virtual int patch() const = 0;

@@ -33,11 +33,15 @@ DitDenoiser::DitDenoiser(std::unique_ptr<DitTransformer> transformer, ClassNames
     : transformer_(std::move(transformer)),
       classes_(std::move(classes)),
       ops_(ops),
-      workspace_(ops) {
+      workspace_(ops) {}
+
+absl::Status DitDenoiser::Load(DType compute, Stream& stream) {
+  if (absl::Status status = transformer_->Load(compute, ops_, stream); !status.ok()) return status;
   const DitConfig& config = transformer_->config();
   std::vector<float> labels(static_cast<size_t>(config.layers * config.dim()));
   transformer_->GatherLabel(config.null_class(), absl::MakeSpan(labels));
   null_labels_ = std::make_shared<const std::vector<float>>(std::move(labels));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<Conditioning>> DitDenoiser::Encode(

@@ -19,9 +19,10 @@ namespace darkroom {
 // that stands for none.
 class DitDenoiser : public Denoiser {
  public:
-  // `ops` must outlive this object; `transformer` is loaded.
+  // `ops` must outlive this object.
   DitDenoiser(std::unique_ptr<DitTransformer> transformer, ClassNames classes, Ops& ops);
 
+  absl::Status Load(DType compute, Stream& stream) override;
   const ClassNames& classes() const { return classes_; }
   int latent_channels() const override { return transformer_->config().in_channels; }
   int patch() const override { return transformer_->config().patch; }

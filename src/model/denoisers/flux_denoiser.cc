@@ -125,6 +125,12 @@ FluxDenoiser::FluxDenoiser(std::unique_ptr<FluxTransformer> transformer,
       workspace_(ops),
       prompt_workspace_(ops) {}
 
+absl::Status FluxDenoiser::Load(DType compute, Stream& stream) {
+  absl::Status status = encoder_->Load(compute, ops_, stream);
+  if (status.ok()) status = transformer_->Load(compute, ops_, stream);
+  return status;
+}
+
 absl::StatusOr<std::unique_ptr<Conditioning>> FluxDenoiser::Encode(
     const ConditioningRequest& request, Stream& stream) {
   const int tokens_max = encoder_->tokens_max();

@@ -20,11 +20,12 @@ namespace darkroom {
 // a job's own data stay in its own device buffers; a step only fills tables of pointers to them.
 class FluxDenoiser : public Denoiser {
  public:
-  // `ops` must outlive this object; `transformer` is loaded. The encoder's widths are those of the
-  // transformer's configuration.
+  // `ops` must outlive this object. The encoder's widths are those of the transformer's
+  // configuration.
   FluxDenoiser(std::unique_ptr<FluxTransformer> transformer, std::unique_ptr<PromptEncoder> encoder,
                Ops& ops);
 
+  absl::Status Load(DType compute, Stream& stream) override;
   int latent_channels() const override { return transformer_->config().latent_channels(); }
   int patch() const override { return FluxConfig::kPatch; }
   int layers() const override {

@@ -115,9 +115,11 @@ std::vector<float> DitAxisPositions(const DitConfig& config, int count) {
 
 DitTransformer::DitTransformer(const DitConfig& config, Weights& weights) : config_(config) {
   const int64_t dim = config.dim();
-  patch_source_ = {
-      weights.Take("pos_embed.proj.weight", {dim, config.in_channels, config.patch, config.patch}),
-      weights.Take("pos_embed.proj.bias", {dim})};
+  // A convolution whose stride is its kernel: a matrix over patches.
+  const Tensor patch =
+      weights.Take("pos_embed.proj.weight", {dim, config.in_channels, config.patch, config.patch});
+  patch_source_ = {Tensor(patch.data, patch.dtype, {dim, config.patch_features()}),
+                   weights.Take("pos_embed.proj.bias", {dim})};
   for (int i = 0; i < config.layers; ++i) block_sources_.push_back(TakeBlock(weights, i));
   head_modulation_source_ = {weights.Take("proj_out_1.weight", {kHeadModulations * dim, dim}),
                              weights.Take("proj_out_1.bias", {kHeadModulations * dim})};

@@ -1,4 +1,4 @@
-#include "model/transformers/dit_step.h"
+#include "model/denoisers/dit_denoiser.h"
 
 #include <cstring>
 
@@ -14,7 +14,7 @@ namespace {
 
 // Packing on the reference ops, where a wrong table is the only thing that can go wrong. The same
 // promise over whole jobs and on the CPU backend is tested in dit_pipeline_test.cc.
-class DitStepTest : public ::testing::Test {
+class DitDenoiserTest : public ::testing::Test {
  protected:
   // A transformer on the given ops.
   struct Loaded {
@@ -24,61 +24,61 @@ class DitStepTest : public ::testing::Test {
       const absl::StatusOr<Json> json = opened->ReadJson("transformer/config.json");
       ConfigReader reader(*json, "transformer/config.json");
       absl::StatusOr<Weights> weights = Weights::Open(*opened, "transformer");
-      transformer = std::make_unique<DitTransformer>(*ReadDitConfig(reader), *weights);
+      auto transformer = std::make_unique<DitTransformer>(*ReadDitConfig(reader), *weights);
       EXPECT_TRUE(weights->Check().ok()) << weights->Check();
-      EXPECT_TRUE(transformer->Load(DType::kF32, ops, *stream).ok());
-      step = std::make_unique<DitStep>(*transformer, ops);
+      const int count = transformer->config().classes;
+      denoiser = std::make_unique<DitDenoiser>(std::move(transformer),
+                                               *ClassNames::Parse(opened->index(), count), ops);
+      EXPECT_TRUE(denoiser->Load(DType::kF32, *stream).ok());
     }
     testing::ReferenceOps ops;
     std::unique_ptr<Stream> stream;
-    std::unique_ptr<DitTransformer> transformer;
-    std::unique_ptr<DitStep> step;
+    std::unique_ptr<DitDenoiser> denoiser;
   };
 
   // One job with its own memory.
   struct Job {
-    Job(const DitTransformer& transformer, uint64_t identity, int size, int class_id, bool guided,
-        float timestep)
-        : size(size) {
-      const DitConfig& config = transformer.config();
-      latents.resize(static_cast<size_t>(config.in_channels * size * size));
+    Job(Loaded& loaded, uint64_t identity, int size, size_t class_index, bool guided,
+        float timestep) {
+      DitDenoiser& denoiser = *loaded.denoiser;
+      latents.resize(static_cast<size_t>(denoiser.latent_channels() * size * size));
       FillNoise(identity, absl::MakeSpan(latents));
       start = latents;
-      positions = DitAxisPositions(config, size / config.patch);
-      labels.resize(static_cast<size_t>(config.layers * config.dim()));
-      null_labels.resize(labels.size());
-      transformer.GatherLabel(class_id, absl::MakeSpan(labels));
-      transformer.GatherLabel(config.null_class(), absl::MakeSpan(null_labels));
+      auto encoded = denoiser.Encode({.prompt = denoiser.classes().names().at(class_index),
+                                      .guided = guided,
+                                      .latent_height = size,
+                                      .latent_width = size},
+                                     *loaded.stream);
+      EXPECT_TRUE(encoded.ok()) << encoded.status();
+      conditioning = *std::move(encoded);
       job.identity = identity;
+      job.conditioning = conditioning.get();
       job.latents = {.data = latents.data(),
-                     .channels = config.in_channels,
+                     .channels = denoiser.latent_channels(),
                      .height = size,
                      .width = size,
                      .pad = 0};
-      job.row_positions = positions.data();
-      job.column_positions = positions.data();
-      job.conditional = labels.data();
-      job.unconditional = guided ? null_labels.data() : nullptr;
-      job.timestep = timestep;
-      job.guidance = guided ? 3.5f : 1.0f;
-      job.step = {.sample = 0.9f, .model = -0.4f};
+      job.cfg_scale = guided ? 3.5f : 1.0f;
+      job.evaluation.timestep = timestep;
+      job.evaluation.sample = 0.9f;
+      job.evaluation.model = -0.4f;
     }
-    int size;
-    std::vector<float> latents, start, positions, labels, null_labels;
-    DitStepJob job;
+    std::vector<float> latents, start;
+    std::unique_ptr<Conditioning> conditioning;
+    StepJob job;
   };
 
-  DitStepTest() { testing::TinyDitModel().Build().Write(folder_); }
+  DitDenoiserTest() { testing::TinyDitModel().Build().Write(folder_); }
 
   // Latents of every job after one step of these jobs together.
   static std::vector<std::vector<float>> RunTogether(Loaded& loaded,
                                                      const std::vector<Job*>& jobs) {
-    std::vector<DitStepJob> step_jobs;
+    std::vector<StepJob> step_jobs;
     for (Job* job : jobs) {
       job->latents = job->start;
       step_jobs.push_back(job->job);
     }
-    EXPECT_TRUE(loaded.step->Run(step_jobs, *loaded.stream).ok());
+    EXPECT_TRUE(loaded.denoiser->Run(step_jobs, *loaded.stream).ok());
     std::vector<std::vector<float>> results;
     for (Job* job : jobs) results.push_back(job->latents);
     return results;
@@ -87,11 +87,11 @@ class DitStepTest : public ::testing::Test {
   testing::TempFolder folder_;
 };
 
-TEST_F(DitStepTest, AnyCompanyAnyOrderSameBits) {
+TEST_F(DitDenoiserTest, AnyCompanyAnyOrderSameBits) {
   Loaded loaded(folder_, /*poison=*/false);
-  Job a(*loaded.transformer, 1, 8, 0, true, 980);
-  Job b(*loaded.transformer, 2, 4, 3, false, 20);
-  Job c(*loaded.transformer, 3, 12, 4, true, 500);
+  Job a(loaded, 1, 8, 0, true, 980);
+  Job b(loaded, 2, 4, 3, false, 20);
+  Job c(loaded, 3, 12, 4, true, 500);
   const auto alone_a = RunTogether(loaded, {&a})[0];
   const auto alone_b = RunTogether(loaded, {&b})[0];
   const auto alone_c = RunTogether(loaded, {&c})[0];
@@ -111,28 +111,18 @@ TEST_F(DitStepTest, AnyCompanyAnyOrderSameBits) {
   }
 }
 
-TEST_F(DitStepTest, ReadsNothingThatNobodyWrote) {
+TEST_F(DitDenoiserTest, ReadsNothingThatNobodyWrote) {
   Loaded zeros(folder_, /*poison=*/false);
   Loaded poisoned(folder_, /*poison=*/true);
-  Job a(*zeros.transformer, 1, 8, 0, true, 980);
-  Job b(*zeros.transformer, 2, 4, 3, false, 20);
+  Job a(zeros, 1, 8, 0, true, 980);
+  Job b(zeros, 2, 4, 3, false, 20);
   EXPECT_EQ(RunTogether(poisoned, {&a, &b}), RunTogether(zeros, {&a, &b}));
 }
 
-TEST_F(DitStepTest, GuidanceOneIsTheConditionalBranchAlone) {
+TEST_F(DitDenoiserTest, AllocatesNothingAfterTheLargestBatch) {
   Loaded loaded(folder_, /*poison=*/false);
-  Job guided(*loaded.transformer, 1, 8, 0, true, 400);
-  Job plain(*loaded.transformer, 1, 8, 0, false, 400);
-  guided.job.guidance = 1.0f;
-  const auto with = RunTogether(loaded, {&guided})[0];
-  const auto without = RunTogether(loaded, {&plain})[0];
-  for (size_t i = 0; i < with.size(); ++i) EXPECT_NEAR(with[i], without[i], 1e-5f);
-}
-
-TEST_F(DitStepTest, AllocatesNothingAfterTheLargestBatch) {
-  Loaded loaded(folder_, /*poison=*/false);
-  Job a(*loaded.transformer, 1, 8, 0, true, 980);
-  Job b(*loaded.transformer, 2, 4, 3, false, 20);
+  Job a(loaded, 1, 8, 0, true, 980);
+  Job b(loaded, 2, 4, 3, false, 20);
   RunTogether(loaded, {&a, &b});
   const int allocations = loaded.ops.allocations();
   RunTogether(loaded, {&b});
@@ -141,40 +131,52 @@ TEST_F(DitStepTest, AllocatesNothingAfterTheLargestBatch) {
   EXPECT_EQ(loaded.ops.allocations(), allocations);
 }
 
-TEST_F(DitStepTest, GuidanceMayComeAndGo) {
+TEST_F(DitDenoiserTest, GuidanceMayComeAndGo) {
   Loaded loaded(folder_, /*poison=*/true);
   Loaded fresh(folder_, /*poison=*/true);
-  Job job(*loaded.transformer, 1, 8, 0, true, 400);
-  const float* unconditional = job.job.unconditional;
+  Job job(loaded, 1, 8, 0, true, 400);
   const auto guided = RunTogether(fresh, {&job});
-  job.job.unconditional = nullptr;
+  job.job.cfg_scale = 1;
   const auto plain = RunTogether(loaded, {&job});
-  job.job.unconditional = unconditional;
+  EXPECT_NE(plain, guided);
+  job.job.cfg_scale = 3.5f;
   EXPECT_EQ(RunTogether(loaded, {&job}), guided);
-  job.job.unconditional = nullptr;
+  job.job.cfg_scale = 1;
   EXPECT_EQ(RunTogether(loaded, {&job}), plain);
 }
 
-TEST_F(DitStepTest, GoesOnAfterMemoryRanOut) {
+TEST_F(DitDenoiserTest, GoesOnAfterMemoryRanOut) {
   Loaded loaded(folder_, /*poison=*/true);
-  Job a(*loaded.transformer, 1, 8, 0, true, 980);
-  Job b(*loaded.transformer, 2, 12, 3, true, 20);
+  Job a(loaded, 1, 8, 0, true, 980);
+  Job b(loaded, 2, 12, 3, true, 20);
   const auto alone = RunTogether(loaded, {&a});
   loaded.ops.FailNextAllocation();
-  EXPECT_EQ(loaded.step->Run({a.job, b.job}, *loaded.stream).code(),
+  EXPECT_EQ(loaded.denoiser->Run({a.job, b.job}, *loaded.stream).code(),
             absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(RunTogether(loaded, {&a}), alone);
 }
 
-TEST_F(DitStepTest, NothingIsAStep) {
+TEST_F(DitDenoiserTest, NothingIsAStep) {
   Loaded loaded(folder_, /*poison=*/false);
-  EXPECT_TRUE(loaded.step->Run({}, *loaded.stream).ok());
+  EXPECT_TRUE(loaded.denoiser->Run({}, *loaded.stream).ok());
 }
 
-TEST_F(DitStepTest, WorkspaceGrowsWithRowsAndSequences) {
+TEST_F(DitDenoiserTest, WorkspaceGrowsWithRowsAndSequences) {
   Loaded loaded(folder_, /*poison=*/false);
-  EXPECT_GT(loaded.step->WorkspaceBytes(1000, 2), loaded.step->WorkspaceBytes(100, 2));
-  EXPECT_GT(loaded.step->WorkspaceBytes(100, 20), loaded.step->WorkspaceBytes(100, 2));
+  EXPECT_GT(loaded.denoiser->WorkspaceBytes(1000, 2), loaded.denoiser->WorkspaceBytes(100, 2));
+  EXPECT_GT(loaded.denoiser->WorkspaceBytes(100, 20), loaded.denoiser->WorkspaceBytes(100, 2));
+}
+
+TEST_F(DitDenoiserTest, TakesClassNamesOnly) {
+  Loaded loaded(folder_, /*poison=*/false);
+  ConditioningRequest request{.prompt = "no such class", .latent_height = 8, .latent_width = 8};
+  EXPECT_EQ(loaded.denoiser->Encode(request, *loaded.stream).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  request.prompt = loaded.denoiser->classes().names().front();
+  EXPECT_TRUE(loaded.denoiser->Encode(request, *loaded.stream).ok());
+  request.negative_prompt = "blurry";
+  EXPECT_EQ(loaded.denoiser->Encode(request, *loaded.stream).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

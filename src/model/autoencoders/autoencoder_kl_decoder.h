@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "darkroom/ops.h"
 #include "model/autoencoders/autoencoder_kl_config.h"
+#include "model/autoencoders/autoencoder_kl_layers.h"
 #include "model/weights.h"
 #include "model/workspace.h"
 
@@ -24,9 +25,6 @@ class AutoencoderKlDecoder {
  public:
   // First pass: takes every tensor from `weights`, which must outlive the second.
   AutoencoderKlDecoder(const AutoencoderKlConfig& config, Weights& weights);
-  ~AutoencoderKlDecoder();
-  AutoencoderKlDecoder(const AutoencoderKlDecoder&) = delete;
-  AutoencoderKlDecoder& operator=(const AutoencoderKlDecoder&) = delete;
   // Second pass: packs the tensors.
   absl::Status Load(Ops& ops, Stream& stream);
 
@@ -43,34 +41,26 @@ class AutoencoderKlDecoder {
   void set_probe(Probe probe) { probe_ = std::move(probe); }
 
  private:
-  struct Conv;
-  struct Norm;
-  struct Resnet;
-  struct Attention;
-  struct UpBlock;
-  struct Parts;
-  struct Run;
+  struct UpBlock {
+    std::vector<kl::Resnet> resnets;
+    std::unique_ptr<kl::Conv> upsampler;  // after nearest-neighbour upsampling
+  };
+  struct Memory;
 
-  void TakeParts(Weights& weights);
-  absl::Status LoadConv(Conv& conv, Ops& ops) const;
-  absl::Status LoadNorm(Norm& norm, Ops& ops, Stream& stream) const;
-  absl::Status LoadResnet(Resnet& resnet, Ops& ops, Stream& stream) const;
-  absl::Status LoadAttention(Attention& attention, Ops& ops, Stream& stream) const;
+  void Take(Weights& weights);
   absl::Status LoadPostQuantConv(Ops& ops);
-
-  absl::Status RunResnet(const Resnet& resnet, Run& run) const;
-  absl::Status RunAttention(const Attention& attention, Run& run) const;
-  absl::Status RunNorm(const Norm& norm, bool silu, const Tensor& x, const Tensor& out,
-                       Run& run) const;
-  absl::Status RunUpBlock(const UpBlock& block, Run& run) const;
-  absl::Status RunDecoder(Run& run) const;
+  absl::Status Run(kl::Canvas& canvas) const;
   void Show(std::string_view name, const Tensor& tensor) const {
     if (probe_) probe_(name, tensor);
   }
 
   AutoencoderKlConfig config_;
+  kl::Conv post_quant_conv_, conv_in_, conv_out_;
+  kl::MidBlock mid_;
+  std::vector<UpBlock> up_blocks_;
+  kl::Norm norm_out_;
+
   Ops* ops_ = nullptr;
-  std::unique_ptr<Parts> parts_;
   std::unique_ptr<Workspace> workspace_;
   std::vector<char> tables_staging_;
   Probe probe_;

@@ -1,4 +1,4 @@
-#include "model/dit_pipeline.h"
+#include "model/diffusion_pipeline.h"
 
 #include <cstdlib>
 #include <cstring>
@@ -27,10 +27,10 @@ using testing::OpenRequest;
 using testing::PipelineResult;
 using testing::RunAlone;
 
-class DitPipelineTest : public ::testing::Test {
+class DiffusionPipelineTest : public ::testing::Test {
  protected:
   // Latents are 8, pictures 16 pixels wide; sizes are multiples of 4.
-  DitPipelineTest() { testing::TinyDitModel().Build().Write(folder_); }
+  DiffusionPipelineTest() { testing::TinyDitModel().Build().Write(folder_); }
 
   std::unique_ptr<Pipeline> Load(Ops& ops, int slots = 4, int64_t step_tokens_max = 0,
                                  DType precision = DType::kF32) {
@@ -101,7 +101,7 @@ std::vector<Job> RandomJobs(int count, uint32_t seed) {
   return jobs;
 }
 
-class SameBitsTest : public DitPipelineTest {
+class SameBitsTest : public DiffusionPipelineTest {
  protected:
   void Check(Ops& alone_ops, Ops& together_ops, DType precision, int64_t step_tokens_max) {
     const auto alone = Load(alone_ops, 1, 0, precision);
@@ -145,7 +145,7 @@ TEST_F(SameBitsTest, InBf16) {
   Check(*alone, *together, DType::kBf16, 0);
 }
 
-TEST_F(DitPipelineTest, Bf16IsCloseToF32) {
+TEST_F(DiffusionPipelineTest, Bf16IsCloseToF32) {
   const auto ops = CreateCpuOps(2);
   if (!ops->Supports(DType::kBf16)) GTEST_SKIP() << "no bf16 on " << ops->Isa();
   const auto f32 = Load(*ops, 1, 0, DType::kF32);
@@ -163,7 +163,7 @@ TEST_F(DitPipelineTest, Bf16IsCloseToF32) {
   EXPECT_LT(difference / static_cast<double>(a.pixels.size()), 4);
 }
 
-TEST_F(DitPipelineTest, RequestsDecideThePicture) {
+TEST_F(DiffusionPipelineTest, RequestsDecideThePicture) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
   const PipelineResult base = RunAlone(*pipeline, OpenRequest(0, 16, 3, 4.0, 1));
@@ -177,7 +177,7 @@ TEST_F(DitPipelineTest, RequestsDecideThePicture) {
   EXPECT_NE(RunAlone(*pipeline, OpenRequest(0, 16, 3, 4.0, 1, "hen")).pixels, base.pixels);
 }
 
-TEST_F(DitPipelineTest, ResumesWithTheSameBitsFromEveryStep) {
+TEST_F(DiffusionPipelineTest, ResumesWithTheSameBitsFromEveryStep) {
   const auto ops = CreateCpuOps(2);
   const auto first = Load(*ops);
   const auto second = Load(*ops);
@@ -209,7 +209,7 @@ TEST_F(DitPipelineTest, ResumesWithTheSameBitsFromEveryStep) {
   }
 }
 
-TEST_F(DitPipelineTest, ForeignCheckpointsAreRefused) {
+TEST_F(DiffusionPipelineTest, ForeignCheckpointsAreRefused) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
   ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 4, 1.0, 3), {}, {}).ok());
@@ -247,7 +247,7 @@ TEST_F(DitPipelineTest, ForeignCheckpointsAreRefused) {
             "CHECKPOINT_INVALID");
 }
 
-TEST_F(DitPipelineTest, OpenValidatesEverythingAgain) {
+TEST_F(DiffusionPipelineTest, OpenValidatesEverythingAgain) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
   const auto reason = [&](const std::function<void(v1::OpenSlot&)>& change) {
@@ -288,7 +288,7 @@ TEST_F(DitPipelineTest, OpenValidatesEverythingAgain) {
               HasSubstr("width is 18; it must be a multiple of 4 from 4 to 128; nearest: 20"));
 }
 
-TEST_F(DitPipelineTest, OneJobsErrorLeavesTheOthersAlone) {
+TEST_F(DiffusionPipelineTest, OneJobsErrorLeavesTheOthersAlone) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
   const PipelineResult alone = RunAlone(*pipeline, OpenRequest(0, 16, 2, 4.0, 1));
@@ -312,7 +312,7 @@ TEST_F(DitPipelineTest, OneJobsErrorLeavesTheOthersAlone) {
   pipeline->Close(99, true);
 }
 
-TEST_F(DitPipelineTest, OnlyLiveJobsRun) {
+TEST_F(DiffusionPipelineTest, OnlyLiveJobsRun) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
   for (uint32_t slot = 0; slot < 2; ++slot) {
@@ -326,11 +326,11 @@ TEST_F(DitPipelineTest, OnlyLiveJobsRun) {
   ASSERT_TRUE(pipeline->Denoise(plan, {}, absl::MakeSpan(outcomes)).ok());
 }
 
-TEST_F(DitPipelineTest, PlansOverrideGuidanceAndSigmas) {
+TEST_F(DiffusionPipelineTest, PlansOverrideGuidanceAndSigmas) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
   const PipelineResult strong = RunAlone(*pipeline, OpenRequest(0, 16, 2, 6.0, 1));
-  ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 2, 1.0, 1), {}, {}).ok());
+  ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 2, 2.0, 1), {}, {}).ok());
   const auto run = [&](const std::function<void(v1::BatchPlan&)>& change) {
     v1::BatchPlan plan;
     plan.add_jobs()->mutable_returns()->set_checkpoint(true);
@@ -370,7 +370,7 @@ TEST_F(DitPipelineTest, PlansOverrideGuidanceAndSigmas) {
   EXPECT_EQ(LatentsOf(outcome), strong.latents[0]);
 }
 
-TEST_F(DitPipelineTest, LargePicturesLeaveInAMemfd) {
+TEST_F(DiffusionPipelineTest, LargePicturesLeaveInAMemfd) {
   const auto ops = CreateCpuOps(2);
   const auto pipeline = Load(*ops);
   for (const auto& [size, memfd] : {std::pair(128, false), std::pair(152, true)}) {
@@ -389,7 +389,7 @@ TEST_F(DitPipelineTest, LargePicturesLeaveInAMemfd) {
   }
 }
 
-TEST_F(DitPipelineTest, LatentsThatAreNoNumbersFailTheJob) {
+TEST_F(DiffusionPipelineTest, LatentsThatAreNoNumbersFailTheJob) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
   ASSERT_TRUE(pipeline->Open(OpenRequest(0, 16, 1, 1.0, 1), {}, {}).ok());
@@ -404,7 +404,7 @@ TEST_F(DitPipelineTest, LatentsThatAreNoNumbersFailTheJob) {
   EXPECT_TRUE(DecodeSlot(*pipeline, 0).status.ok());
 }
 
-TEST_F(DitPipelineTest, HashesLatentsWhenAsked) {
+TEST_F(DiffusionPipelineTest, HashesLatentsWhenAsked) {
   testing::ReferenceOps ops;
   const auto plain = Load(ops);
   ASSERT_EQ(setenv("DARKROOM_HASH_LATENTS", "1", 1), 0);
@@ -428,7 +428,7 @@ TEST_F(DitPipelineTest, HashesLatentsWhenAsked) {
   EXPECT_EQ(hashes.size(), 2u);
 }
 
-TEST_F(DitPipelineTest, PlansLargerThanAStepTakeNoMoreMemory) {
+TEST_F(DiffusionPipelineTest, PlansLargerThanAStepTakeNoMoreMemory) {
   testing::ReferenceOps small_ops;
   testing::ReferenceOps large_ops;
   const auto small = Load(small_ops, 16, /*step_tokens_max=*/64);
@@ -446,7 +446,7 @@ TEST_F(DitPipelineTest, PlansLargerThanAStepTakeNoMoreMemory) {
   EXPECT_LT(4 * small_ops.largest_allocation_bytes(), large_ops.largest_allocation_bytes());
 }
 
-TEST_F(DitPipelineTest, NoMemoryForLatentsIsTheJobsError) {
+TEST_F(DiffusionPipelineTest, NoMemoryForLatentsIsTheJobsError) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
   ops.FailNextAllocation();
@@ -454,7 +454,7 @@ TEST_F(DitPipelineTest, NoMemoryForLatentsIsTheJobsError) {
   EXPECT_TRUE(pipeline->Open(OpenRequest(0, 16, 1, 4.0, 1), {}, {}).ok());
 }
 
-TEST_F(DitPipelineTest, StepsAllocateNothingOnceWarm) {
+TEST_F(DiffusionPipelineTest, StepsAllocateNothingOnceWarm) {
   testing::ReferenceOps ops;
   const auto pipeline = Load(ops);
   for (uint32_t slot = 0; slot < 3; ++slot) {
