@@ -21,6 +21,8 @@ inline constexpr int32_t kJobsMax = 1 << 16;
 inline constexpr int32_t kPatchMax = 64;
 inline constexpr int kConvKernelMax = 15;
 inline constexpr int kConvStrideMax = 8;
+// Parts of one fused weight.
+inline constexpr int64_t kLinearPartsMax = 16;
 // One allocation or one workspace.
 inline constexpr size_t kBufferBytesMax = size_t{1} << 42;
 // oneDNN primitives kept by one backend, one per (in_features, chunk width).

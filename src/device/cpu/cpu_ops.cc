@@ -62,13 +62,13 @@ class CpuOps : public Ops {
     return Copy("CopyToHost", host, device, bytes);
   }
 
-  absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(const Tensor& weight, const Tensor& bias,
+  absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(absl::Span<const LinearPart> parts,
                                                            DType compute) override {
     MutexLock lock(context_.mutex);
-    return cpu::PackLinear(context_, weight, bias, compute);
+    return cpu::PackLinear(context_, parts, compute);
   }
   absl::StatusOr<std::unique_ptr<ConvWeight>> PackConv(const Tensor& weight, const Tensor& bias,
-                                                       int stride, int padding,
+                                                       int stride, const ConvPadding& padding,
                                                        DType compute) override {
     MutexLock lock(context_.mutex);
     return cpu::PackConv(context_, weight, bias, stride, padding, compute);
@@ -83,6 +83,14 @@ class CpuOps : public Ops {
     MutexLock lock(context_.mutex);
     return cpu::LayerNormModulate(context_, args, batch);
   }
+  absl::Status Norm(const NormArgs& args, const PackedBatch& batch, Stream&) override {
+    MutexLock lock(context_.mutex);
+    return cpu::Norm(context_, args, batch);
+  }
+  absl::Status QkNormRope(const QkNormRopeArgs& args, const PackedBatch& batch, Stream&) override {
+    MutexLock lock(context_.mutex);
+    return cpu::QkNormRope(context_, args, batch);
+  }
   absl::Status Attention(const AttentionArgs& args, const PackedBatch& batch, Stream&) override {
     MutexLock lock(context_.mutex);
     return cpu::Attention(context_, args, batch);
@@ -90,6 +98,10 @@ class CpuOps : public Ops {
   absl::Status Patchify(const PatchifyArgs& args, const PackedBatch& batch, Stream&) override {
     MutexLock lock(context_.mutex);
     return cpu::Patchify(context_, args, batch);
+  }
+  absl::Status GatherRows(const GatherRowsArgs& args, const PackedBatch& batch, Stream&) override {
+    MutexLock lock(context_.mutex);
+    return cpu::GatherRows(context_, args, batch);
   }
   absl::Status TimestepEmbedding(const TimestepEmbeddingArgs& args, const PackedBatch& batch,
                                  Stream&) override {

@@ -204,9 +204,10 @@ absl::Status AutoencoderKlDecoder::LoadConv(Conv& conv, Ops& ops) const {
   std::vector<float> weight = ToFloat(conv.weight_source);
   std::vector<float> bias = ToFloat(conv.bias_source);
   const auto& dims = conv.weight_source.dims;
-  absl::StatusOr<std::unique_ptr<ConvWeight>> packed = ops.PackConv(
-      Tensor(weight.data(), DType::kF32, {dims[0], dims[1], dims[2], dims[3]}),
-      Tensor(bias.data(), DType::kF32, {dims[0]}), /*stride=*/1, conv.padding, DType::kF32);
+  absl::StatusOr<std::unique_ptr<ConvWeight>> packed =
+      ops.PackConv(Tensor(weight.data(), DType::kF32, {dims[0], dims[1], dims[2], dims[3]}),
+                   Tensor(bias.data(), DType::kF32, {dims[0]}), /*stride=*/1,
+                   ConvPadding::All(conv.padding), DType::kF32);
   if (!packed.ok()) return packed.status();
   conv.weight = *std::move(packed);
   return absl::OkStatus();
@@ -278,7 +279,7 @@ absl::Status AutoencoderKlDecoder::LoadPostQuantConv(Ops& ops) {
   const int64_t count = config_.latent_channels;
   absl::StatusOr<std::unique_ptr<ConvWeight>> packed = ops.PackConv(
       Tensor(weight.data(), DType::kF32, {count, count, 1, 1}),
-      Tensor(bias.data(), DType::kF32, {count}), /*stride=*/1, /*padding=*/0, DType::kF32);
+      Tensor(bias.data(), DType::kF32, {count}), /*stride=*/1, ConvPadding(), DType::kF32);
   if (!packed.ok()) return packed.status();
   conv.weight = *std::move(packed);
   return absl::OkStatus();
