@@ -44,7 +44,8 @@ class ConvWeight {
   virtual int64_t out_channels() const = 0;
 };
 
-// Rows of a weight matrix, in host memory, f32, bf16 or f16: some of a fused projection's, or all.
+// Rows of a weight matrix, in host memory, f32, bf16 or f16, aligned or not: some of a fused
+// projection's, or all.
 struct LinearPart {
   Tensor weight;  // [out of this part, in]
   Tensor bias;    // [out of this part] or none
@@ -248,7 +249,8 @@ class Ops {
   virtual absl::Status CopyToHost(void* host, const void* device, size_t bytes, Stream& stream) = 0;
 
   // The parts one below the other as one matrix, copied. All parts have one `in`. The product is
-  // computed in `compute` (f32 or bf16, f32 accumulation).
+  // computed in `compute` (f32 or bf16, f32 accumulation). What is all bf16 takes no more room when
+  // it is computed in f32, and the result has the bits of the same numbers given in f32.
   virtual absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(
       absl::Span<const LinearPart> parts, DType compute) = 0;
   absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(const Tensor& weight, const Tensor& bias,

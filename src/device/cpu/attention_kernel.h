@@ -121,7 +121,7 @@ inline void AddWeightedValues(const float* weights, int rows, int keys, const fl
   constexpr int kPanel = 2 * V::kWidth;
   for (int64_t d = 0; d < head_dim; d += kPanel) {
     const float* panel = packed_v + d * kKeyBlock;
-    const ReadAhead ahead{panel + kPanel * kKeyBlock, kPanel};
+    const ReadAhead ahead{panel + kPanel * kKeyBlock, kPanel * sizeof(float)};
     if (head_dim - d > V::kWidth) {
       GemmRows<V, 2>(rows, weights, panel, keys, out + d, out_stride, true, ahead);
     } else {
@@ -168,7 +168,7 @@ void AttentionBlock(const AttentionBlockArgs& args) {
         for (int key = 0; key < keys; key += kPanel) {
           const float* panel = packed_k + key * head_dim + d * kPanel;
           GemmRows<V, 2>(rows, queries + RowBlockOffset(row, d), panel, depth, scores + key,
-                         kRowStride, d > 0, {panel + depth * kPanel, kPanel});
+                         kRowStride, d > 0, {panel + depth * kPanel, kPanel * sizeof(float)});
         }
       }
       if (args.bias != nullptr || args.causal) {

@@ -70,7 +70,7 @@ absl::StatusOr<std::unique_ptr<ConvWeight>> PackConv(Context& context, const Ten
   const int64_t channels = weight.dims[1];
   const int64_t taps = weight.dims[2] * weight.dims[3];
   auto matrix = PackedMatrix::Make(
-      context, weight.dims[0], channels * taps, compute,
+      context, weight.dims[0], channels * taps, weight.dtype, compute,
       [&](int64_t column, float* values) {
         for (int64_t channel = 0; channel < channels; ++channel) {
           for (int64_t tap = 0; tap < taps; ++tap) {

@@ -13,7 +13,8 @@ template <class V>
 constexpr Kernels MakeKernels() {
   return Kernels{
       .panel_width = 2 * V::kWidth,
-      .gemm_tile = GemmTile<V>,
+      .gemm_tile = GemmTile<V, float>,
+      .gemm_tile_bf16 = GemmTile<V, uint16_t>,
       .epilogue = Epilogue<V, NoActivation>,
       .epilogue_gelu_tanh = Epilogue<V, GeluTanhActivation>,
       .epilogue_gelu = Epilogue<V, GeluActivation>,

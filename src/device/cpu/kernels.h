@@ -143,6 +143,9 @@ struct Kernels {
 
   void (*gemm_tile)(const float* a, int rows, int64_t depth, const float* b, int64_t panels,
                     float* c, int64_t c_stride);
+  // The same with B in bf16: the bits that it would have widened to f32 before.
+  void (*gemm_tile_bf16)(const float* a, int rows, int64_t depth, const uint16_t* b, int64_t panels,
+                         float* c, int64_t c_stride);
   void (*epilogue)(const EpilogueRow& row);
   void (*epilogue_gelu_tanh)(const EpilogueRow& row);
   void (*epilogue_gelu)(const EpilogueRow& row);

@@ -39,14 +39,16 @@ absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(Context& context,
   }
   const int64_t depth = parts[0].weight.dims[1];
   int64_t columns = 0;
-  for (const LinearPart& part : parts) columns += part.weight.dims[0];
+  DType source = DType::kBf16;
+  for (const LinearPart& part : parts) {
+    columns += part.weight.dims[0];
+    if (part.weight.dtype != DType::kBf16) source = DType::kF32;
+  }
   auto matrix = PackedMatrix::Make(
-      context, columns, depth, compute,
+      context, columns, depth, source, compute,
       [&](int64_t column, float* values) {
         const Tensor& weight = PartOf(parts, column).weight;
-        for (int64_t k = 0; k < depth; ++k) {
-          values[k] = ElementAt(weight.data, weight.dtype, column * depth + k);
-        }
+        ReadElements(weight.data, weight.dtype, column * depth, depth, values);
       },
       [&](int64_t column) {
         const Tensor& bias = PartOf(parts, column).bias;

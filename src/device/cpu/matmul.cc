@@ -104,8 +104,15 @@ class MatmulRun {
       const int64_t columns = std::min(weight_.block_columns(), weight_.columns() - column);
       if (f32_) {
         const int64_t panels = DivideUp(columns, context_.kernels.panel_width);
-        context_.kernels.gemm_tile(scratch.f32_rows(), rows, weight_.depth(),
-                                   weight_.panels(column), panels, scratch.sums(), kColumnBlock);
+        if (weight_.panel_dtype() == DType::kBf16) {
+          context_.kernels.gemm_tile_bf16(scratch.f32_rows(), rows, weight_.depth(),
+                                          weight_.panels<uint16_t>(column), panels, scratch.sums(),
+                                          kColumnBlock);
+        } else {
+          context_.kernels.gemm_tile(scratch.f32_rows(), rows, weight_.depth(),
+                                     weight_.panels<float>(column), panels, scratch.sums(),
+                                     kColumnBlock);
+        }
       } else if (!MultiplyBf16(rows, block, columns, scratch, thread)) {
         failed_.store(true, std::memory_order_relaxed);
         return;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -25,10 +26,22 @@ int64_t Bf16BlockColumns(int64_t depth) {
   return std::clamp<int64_t>(fitting, kStep, kColumnBlock);
 }
 
+// An f32 as itself, or as the bf16 that it is.
+template <typename T>
+T Exactly(float value) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    return value;
+  } else {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof(bits));
+    return static_cast<T>(bits >> 16);
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<PackedMatrix> PackedMatrix::Make(
-    Context& context, int64_t columns, int64_t depth, DType compute,
+    Context& context, int64_t columns, int64_t depth, DType source, DType compute,
     absl::FunctionRef<void(int64_t column, float* values)> read,
     absl::FunctionRef<float(int64_t column)> bias) {
   PackedMatrix matrix;
@@ -39,31 +52,39 @@ absl::StatusOr<PackedMatrix> PackedMatrix::Make(
   if (!bias_values.ok()) return bias_values.status();
   matrix.bias_ = *std::move(bias_values);
   for (int64_t c = 0; c < columns; ++c) static_cast<float*>(matrix.bias_.data())[c] = bias(c);
-  const absl::Status packed =
-      compute == DType::kF32 ? matrix.PackF32(context, read) : matrix.PackBf16(context, read);
+  absl::Status packed;
+  if (compute == DType::kBf16) {
+    packed = matrix.PackBf16(context, read);
+  } else if (source == DType::kBf16) {
+    matrix.panel_dtype_ = DType::kBf16;
+    packed = matrix.PackPanels<uint16_t>(context, read);
+  } else {
+    packed = matrix.PackPanels<float>(context, read);
+  }
   if (!packed.ok()) return packed;
   return matrix;
 }
 
-absl::Status PackedMatrix::PackF32(Context& context,
-                                   absl::FunctionRef<void(int64_t column, float* values)> read) {
+template <typename T>
+absl::Status PackedMatrix::PackPanels(Context& context,
+                                      absl::FunctionRef<void(int64_t column, float* values)> read) {
   const int width = context.kernels.panel_width;
   const int64_t panels = DivideUp(columns_, width);
-  auto values = AlignedBuffer::Make(panels * width * depth_ * sizeof(float));
+  auto values = AlignedBuffer::Make(panels * width * depth_ * sizeof(T));
   if (!values.ok()) return values.status();
   values_ = *std::move(values);
   if (absl::Status status = context.workspace.Reserve(depth_ * sizeof(float)); !status.ok()) {
     return status;
   }
-  float* to = static_cast<float*>(values_.data());
+  T* to = static_cast<T*>(values_.data());
   context.pool.ParallelFor(panels, [&](int64_t panel, int thread) {
     float* column_values = context.workspace.thread<float>(thread);
     for (int64_t i = 0; i < width && panel * width + i < columns_; ++i) {
       read(panel * width + i, column_values);
       for (int64_t begin = 0; begin < depth_; begin += kDepthBlock) {
-        float* first = to + PanelOffset(begin, panel * width + i, depth_, panels * width, width);
+        T* first = to + PanelOffset(begin, panel * width + i, depth_, panels * width, width);
         const int64_t count = std::min<int64_t>(kDepthBlock, depth_ - begin);
-        for (int64_t k = 0; k < count; ++k) first[k * width] = column_values[begin + k];
+        for (int64_t k = 0; k < count; ++k) first[k * width] = Exactly<T>(column_values[begin + k]);
       }
     }
   });

@@ -249,6 +249,37 @@ TEST_F(LinearTest, PartsAreOneMatrix) {
   }
 }
 
+// What is stored as bf16 and computed in f32 has the bits of the same numbers stored as f32.
+TEST_F(LinearTest, Bf16WeightsGiveTheBitsOfF32Weights) {
+  for (const auto& [in, out] : std::vector<std::array<int64_t, 2>>{{300, 271}, {1, 1}, {513, 40}}) {
+    OwnedTensor half(DType::kBf16, {out, in});
+    half.Fill(random_);
+    OwnedTensor full(DType::kF32, {out, in});
+    for (int64_t i = 0; i < half->size(); ++i) full.Set(i, half.Get(i));
+    // Weights lie where a file has them: at any address.
+    std::vector<char> unaligned(half->bytes() + 1);
+    std::memcpy(unaligned.data() + 1, half->data, half->bytes());
+    auto from_half = ops().PackLinear(Tensor(unaligned.data() + 1, DType::kBf16, {out, in}),
+                                      Tensor(), DType::kF32);
+    auto from_full = ops().PackLinear(*full, Tensor(), DType::kF32);
+    ASSERT_TRUE(from_half.ok() && from_full.ok());
+    for (const int rows : {1, 7, 13, 96, 130}) {
+      OwnedBatch batch({rows});
+      OwnedTensor x(DType::kF32, {rows, in});
+      x.Fill(random_);
+      OwnedTensor expected(DType::kF32, {rows, out});
+      OwnedTensor result(DType::kF32, {rows, out});
+      LinearArgs args{.x = *x, .weight = from_full->get(), .out = *expected};
+      ASSERT_TRUE(ops().Linear(args, *batch, *stream_).ok());
+      args.weight = from_half->get();
+      args.out = *result;
+      ASSERT_TRUE(ops().Linear(args, *batch, *stream_).ok());
+      EXPECT_EQ(result.Rows(0, rows), expected.Rows(0, rows))
+          << rows << " x " << in << " x " << out;
+    }
+  }
+}
+
 // The promise that everything above rests on: a row's bits do not depend on how many rows there
 // are, where it lies, what its neighbours hold, or how many threads share the work.
 TEST_F(LinearTest, RowsKeepTheirBits) {
