@@ -4,11 +4,15 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "darkroom/packed_batch.h"
+#include "darkroom/payload.h"
 #include "darkroom/tensor.h"
 
 namespace darkroom {
@@ -35,6 +39,13 @@ class LinearWeight {
   virtual ~LinearWeight() = default;
   virtual int64_t in_features() const = 0;
   virtual int64_t out_features() const = 0;
+};
+
+// A model's packed weights where other processes can map them.
+struct SharedWeights {
+  // Which machine and versions they were packed on, and a hash of the calls that packed them.
+  std::string layout;
+  std::vector<Payload> segments;  // sealed memfds
 };
 
 class ConvWeight {
@@ -248,6 +259,21 @@ class Ops {
                                     Stream& stream) = 0;
   virtual absl::Status CopyToHost(void* host, const void* device, size_t bytes, Stream& stream) = 0;
 
+  // What is packed from here until EndWeights lies in memory that other processes can map. With
+  // `shared`, which another process's EndWeights gave, the same calls in the same order find it
+  // there and read nothing of their arguments but shapes and dtypes. FAILED_PRECONDITION
+  // (SHARED_WEIGHTS_MISMATCH) when it was packed on another machine or by another version: nothing
+  // has begun then.
+  virtual absl::Status BeginWeights(const SharedWeights* shared) = 0;
+  // What was packed, for other processes; no segments when the backend cannot share.
+  // FAILED_PRECONDITION (SHARED_WEIGHTS_MISMATCH), here or from a packing call, when the calls were
+  // not those that made `shared`: the caller drops what it has packed and begins anew without.
+  virtual absl::StatusOr<SharedWeights> EndWeights() = 0;
+
+  // A table that is read by ops as it is, of `bytes`: `write` fills host memory, or is not called
+  // when the table is shared. `name` and size tell it from others. Must not be written afterwards.
+  virtual absl::StatusOr<std::unique_ptr<DeviceBuffer>> PackTable(
+      std::string_view name, size_t bytes, absl::FunctionRef<void(void* host)> write) = 0;
   // The parts one below the other as one matrix, copied. All parts have one `in`. The product is
   // computed in `compute` (f32 or bf16, f32 accumulation). What is all bf16 takes no more room when
   // it is computed in f32, and the result has the bits of the same numbers given in f32.

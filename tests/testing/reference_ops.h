@@ -52,6 +52,16 @@ class ReferenceOps : public Ops {
     return absl::OkStatus();
   }
 
+  // Nothing is shared.
+  absl::Status BeginWeights(const SharedWeights*) override { return absl::OkStatus(); }
+  absl::StatusOr<SharedWeights> EndWeights() override { return SharedWeights(); }
+  absl::StatusOr<std::unique_ptr<DeviceBuffer>> PackTable(
+      std::string_view, size_t bytes, absl::FunctionRef<void(void*)> write) override {
+    auto buffer = Allocate(bytes);
+    if (buffer.ok()) write((*buffer)->data());
+    return buffer;
+  }
+
   using Ops::PackLinear;
   absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(absl::Span<const LinearPart> parts,
                                                            DType) override {

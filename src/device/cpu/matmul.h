@@ -71,8 +71,8 @@ class PackedMatrix {
   DType panel_dtype_ = DType::kF32;
   int64_t row_block_ = kRowBlock;
   int64_t block_columns_ = kColumnBlock;
-  AlignedBuffer values_;
-  AlignedBuffer bias_;
+  WeightMemory values_;
+  WeightMemory bias_;
   int64_t bf16_block_bytes_ = 0;
   Bf16Matmul* bf16_full_ = nullptr;  // owned by the context
   Bf16Matmul* bf16_last_ = nullptr;

@@ -48,10 +48,12 @@ absl::StatusOr<PackedMatrix> PackedMatrix::Make(
   matrix.columns_ = columns;
   matrix.depth_ = depth;
   matrix.compute_ = compute;
-  auto bias_values = AlignedBuffer::Make(RoundUp(columns, kColumnBlock) * sizeof(float));
+  auto bias_values = context.AllocateWeight("bias", RoundUp(columns, kColumnBlock) * sizeof(float));
   if (!bias_values.ok()) return bias_values.status();
   matrix.bias_ = *std::move(bias_values);
-  for (int64_t c = 0; c < columns; ++c) static_cast<float*>(matrix.bias_.data())[c] = bias(c);
+  for (int64_t c = 0; c < columns && !matrix.bias_.present(); ++c) {
+    static_cast<float*>(matrix.bias_.data())[c] = bias(c);
+  }
   absl::Status packed;
   if (compute == DType::kBf16) {
     packed = matrix.PackBf16(context, read);
@@ -70,9 +72,12 @@ absl::Status PackedMatrix::PackPanels(Context& context,
                                       absl::FunctionRef<void(int64_t column, float* values)> read) {
   const int width = context.kernels.panel_width;
   const int64_t panels = DivideUp(columns_, width);
-  auto values = AlignedBuffer::Make(panels * width * depth_ * sizeof(T));
+  auto values = context.AllocateWeight(
+      absl::StrCat("panels ", columns_, " x ", depth_, " by ", width, " of ", sizeof(T)),
+      panels * width * depth_ * sizeof(T));
   if (!values.ok()) return values.status();
   values_ = *std::move(values);
+  if (values_.present()) return absl::OkStatus();
   if (absl::Status status = context.workspace.Reserve(depth_ * sizeof(float)); !status.ok()) {
     return status;
   }
@@ -104,9 +109,11 @@ absl::Status PackedMatrix::PackBf16(Context& context,
   bf16_full_ = *full;
   bf16_last_ = *last;
   bf16_block_bytes_ = RoundUp(std::max(bf16_full_->packed_bytes(), bf16_last_->packed_bytes()), 64);
-  auto values = AlignedBuffer::Make(blocks * bf16_block_bytes_);
+  auto values = context.AllocateWeight(absl::StrCat("bf16 ", columns_, " x ", depth_),
+                                       blocks * bf16_block_bytes_);
   if (!values.ok()) return values.status();
   values_ = *std::move(values);
+  if (values_.present()) return absl::OkStatus();
   const size_t plain_bytes = block_columns_ * depth_ * sizeof(uint16_t);
   if (absl::Status status = context.workspace.Reserve(plain_bytes + depth_ * sizeof(float));
       !status.ok()) {
