@@ -56,6 +56,7 @@ class Controller {
   void On(DeleteReceived event, Now now, Commands& commands);
   void On(StreamsGone event, Now now, Commands& commands);
   void On(StreamsBack event, Now now, Commands& commands);
+  void On(InputsPrepared event, Now now, Commands& commands);
   void On(UpdateDone event, Now now, Commands& commands);
   void On(DrainRequested event, Now now, Commands& commands);
   void On(Tick event, Now now, Commands& commands);
@@ -63,8 +64,11 @@ class Controller {
   void On(WorkerSaid event, Now now, Commands& commands);
   void On(WorkerGone event, Now now, Commands& commands);
   void On(MediaDone event, Now now, Commands& commands);
+  void On(PreviewEncoded event, Now now, Commands& commands);
 
   // ---- generations (controller.cc) ----
+  void HoldInputs(GenerationRecord& record, JobInputs inputs);
+  void ReleaseInputs(GenerationRecord& record);
   void SubmitJobs(GenerationRecord& record, Now now, Commands& commands);
   void Cancel(GenerationRecord& record, CallId call, std::string_view why, Now now,
               Commands& commands);
@@ -102,6 +106,8 @@ class Controller {
   absl::Status TakeResult(const scheduler::RunPlan& plan, size_t index,
                           const v1::PlanDone::JobResult& result,
                           const std::vector<Payload>& attachments, Now now, Commands& commands);
+  void OrderPreview(const JobRecord& job, const v1::TensorRef& preview,
+                    const std::vector<Payload>& attachments, Commands& commands);
   void ReleasePlan(const scheduler::RunPlan& plan, Commands& commands);
   void EnterStage(JobRecord& job, scheduler::Stage stage, Now now);
   GenerationRecord* FindLive(const std::string& name);
@@ -130,6 +136,7 @@ class Controller {
   WriteId last_write_ = 0;
   int creates_pending_ = 0;
   int64_t purge_at_ns_ = 0;
+  int64_t input_bytes_ = 0;  // of decoded pictures, as InputWeight counts
   int32_t recovered_ = 0;
   absl::Time start_time_;
   bool draining_ = false;
