@@ -47,6 +47,7 @@ macro(darkroom_find_packages)
   find_package(JPEG REQUIRED)
   find_package(WebP REQUIRED)
   find_package(nlohmann_json REQUIRED)
+  find_package(ICU REQUIRED COMPONENTS uc)
   find_package(CLI11 REQUIRED)
   find_package(yaml-cpp REQUIRED)
   # The name that yaml-cpp 0.8 gives it; Debian 12 has 0.7.

@@ -14,6 +14,7 @@ build=(
   libgrpc++-dev protobuf-compiler-grpc protobuf-compiler libprotobuf-dev libprotoc-dev
   libabsl-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev
   libdnnl-dev libsqlite3-dev libpng-dev libjpeg-dev libwebp-dev libssl-dev
+  libicu-dev
 )
 test=(libgtest-dev libgmock-dev libbenchmark-dev python3 git procps)
 

@@ -4,10 +4,15 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "darkroom/packed_batch.h"
+#include "darkroom/payload.h"
 #include "darkroom/tensor.h"
 
 namespace darkroom {
@@ -36,6 +41,13 @@ class LinearWeight {
   virtual int64_t out_features() const = 0;
 };
 
+// A model's packed weights where other processes can map them.
+struct SharedWeights {
+  // Which machine and versions they were packed on, and a hash of the calls that packed them.
+  std::string layout;
+  std::vector<Payload> segments;  // sealed memfds
+};
+
 class ConvWeight {
  public:
   virtual ~ConvWeight() = default;
@@ -43,9 +55,27 @@ class ConvWeight {
   virtual int64_t out_channels() const = 0;
 };
 
-enum class Activation { kNone, kGeluTanh, kGelu, kSilu };
+// Rows of a weight matrix, in host memory, f32, bf16 or f16, aligned or not: some of a fused
+// projection's, or all.
+struct LinearPart {
+  Tensor weight;  // [out of this part, in]
+  Tensor bias;    // [out of this part] or none
+};
 
-// out[r] = act(x[r] W^T + bias), and with `gate`: out[r] = residual[r] + gate[seq(r)] * that.
+// Zeros around an image, per side.
+struct ConvPadding {
+  int top = 0;
+  int left = 0;
+  int bottom = 0;
+  int right = 0;
+  static constexpr ConvPadding All(int n) { return {n, n, n, n}; }
+};
+
+// kQuickGelu: x * sigmoid(1.702 x).
+enum class Activation { kNone, kGeluTanh, kGelu, kSilu, kQuickGelu, kRelu };
+
+// out[r] = act(x[r] W^T + bias); with `gate` or `residual`: out[r] = residual[r] + gate[seq(r)] *
+// that; with `factor`: out[r] = factor[r] * that.
 // Rows are independent: a row's bits never depend on which or how many others are in the batch.
 // Adapters of the batch are applied here.
 struct LinearArgs {
@@ -55,7 +85,11 @@ struct LinearArgs {
   Tensor residual;          // [capacity, out_features] or none; may be `out`
   Tensor gate;              // f32 [sequences_max, out_features], or none: gate 1
   int64_t gate_stride = 0;  // elements between sequences' gates; 0: out_features
+  Tensor factor;            // [capacity, out_features] or none; not with gate or residual; may be
+                            // `out`
   Tensor out;               // [capacity, out_features]
+  int64_t out_stride = 0;   // elements between rows of `out`; 0: out_features. Where `out` is
+                            // residual or factor too, it is dense.
 };
 
 // out[r] = layer_norm(x[r]) * (1 + scale[seq(r)]) + shift[seq(r)], over the last dimension, without
@@ -69,15 +103,48 @@ struct LayerNormModulateArgs {
   Tensor out;  // [capacity, dim]
 };
 
-// Softmax(Q K^T * scale) V within each sequence, all heads, no mask, never storing the scores.
-// Work is split per sequence in a fixed way, so that bits do not depend on batch-mates.
+// out[r] = norm(x[r]) * weight + bias over the last dimension, with what the model learned. norm is
+// (x - mean) / sqrt(variance + epsilon), or with `rms` x / sqrt(mean(x^2) + epsilon).
+struct NormArgs {
+  Tensor x;       // [capacity, dim]
+  Tensor weight;  // f32 [dim]
+  Tensor bias;    // f32 [dim] or none
+  float epsilon = 1e-6f;
+  bool rms = false;
+  Tensor out;  // [capacity, dim]; may be `x`
+};
+
+// In place on queries and keys, before attention: each head's q and k become q / sqrt(mean(q^2) +
+// epsilon) * weight, then neighbouring pairs (x0, x1) are turned by their row's angles: (x0 cos -
+// x1 sin, x1 cos + x0 sin). Either half of it may be left out. v is not touched.
+struct QkNormRopeArgs {
+  Tensor qkv;              // [capacity, 3, heads, head_dim]
+  int64_t row_stride = 0;  // elements between rows of qkv; 0: 3 * heads * head_dim
+  Tensor q_weight;         // f32 [head_dim], or none: q is not normalised
+  Tensor k_weight;         // f32 [head_dim], or none: k is not normalised
+  float epsilon = 1e-6f;
+  Tensor cos;  // f32 [capacity, head_dim / 2], or none with sin: no rotation
+  Tensor sin;  // the same
+};
+
+// Softmax(Q K^T * scale + position bias) V within each sequence, all heads, never storing the
+// scores. Work is split per sequence in a fixed way, so that bits do not depend on batch-mates. A
+// sequence is one run of rows or two (PackedBatch::prefix_boundaries), and its rows are counted
+// from 0 through both; every row of it attends to every other, or with `causal` to those up to its
+// own.
 struct AttentionArgs {
   Tensor q;                // [capacity, heads, head_dim]
   Tensor k;                // the same
   Tensor v;                // the same
   int64_t row_stride = 0;  // elements between rows of q, k and v; 0: heads * head_dim
   float scale = 1.0f;
-  Tensor out;  // [capacity, heads, head_dim], without gaps
+  bool causal = false;
+  // Device, f32 [heads, 2 * position_span - 1], or null. Entry [head][j - i + position_span - 1] is
+  // added to the scaled score of query i and key j. No live sequence may be longer than the span.
+  const float* position_bias = nullptr;
+  int32_t position_span = 0;
+  Tensor out;              // [capacity, heads, head_dim]
+  int64_t out_stride = 0;  // elements between rows of `out`; 0: heads * head_dim
 };
 
 // One image's latents, or one job's, in a table in device memory.
@@ -97,6 +164,15 @@ struct PatchifyArgs {
   Tensor tokens;  // [capacity, channels * patch * patch]
 };
 
+// out[boundaries[s] + i] = sources[s][i]: per-job rows stay where the job keeps them, and only a
+// table changes from step to step. `out`'s rows outside the sequences are not written.
+struct GatherRowsArgs {
+  // Device, [sequences_max]: f32 [rows of the sequence, dim] each, anywhere in device memory. May
+  // be null for a sequence without rows.
+  const float* const* sources = nullptr;
+  Tensor out;  // f32 [capacity, dim]
+};
+
 // Sinusoidal embedding of timesteps as diffusers' Timesteps makes it.
 struct TimestepEmbeddingArgs {
   const float* timesteps = nullptr;  // device, [sequences_max]
@@ -106,9 +182,12 @@ struct TimestepEmbeddingArgs {
   Tensor out;  // f32 [sequences_max, dim]
 };
 
-// One job's sampler update. Every supported sampler's step is linear in the sample, the guided
-// model output m and a kept history value: latents = sample*x + model*m + history*h; with
-// `history_out`, h = history_sample*x + history_model*m is kept for the next step.
+// One job's sampler update. Every supported sampler's step is linear in the sample x, the guided
+// model output m and a kept history value: latents = sample*x + model*m + history_in*h; with
+// `history`, h = history_sample*x + history_model*m is kept for the next step.
+//
+// Inpainting, after the step: latents = mask*latents + (1 - mask)*(known_weight*known +
+// noise_weight*noise). Preview: denoised = denoised_sample*x + denoised_model*m.
 struct SamplerUpdate {
   LatentView latents;         // read and written
   float* history;             // [channels, height, width] or null
@@ -117,6 +196,13 @@ struct SamplerUpdate {
   float guidance;             // m = u + guidance * (c - u)
   float sample, model, history_in;
   float history_sample, history_model;  // used when `history` is not null
+
+  const float* mask = nullptr;   // [height, width], 1 = painted anew; or null: all of it
+  const float* known = nullptr;  // [channels, height, width], what is kept; with `mask`
+  const float* noise = nullptr;  // the same, or null: none is added
+  float* denoised = nullptr;     // [channels, height, width], written; or null
+  float known_weight = 0.0f, noise_weight = 0.0f;
+  float denoised_sample = 0.0f, denoised_model = 0.0f;
 };
 
 // Un-patches the packed model output, applies guidance and the sampler's step.
@@ -173,23 +259,50 @@ class Ops {
                                     Stream& stream) = 0;
   virtual absl::Status CopyToHost(void* host, const void* device, size_t bytes, Stream& stream) = 0;
 
-  // `weight` [out, in] and `bias` [out] (or none) in host memory, f32, bf16 or f16, copied. The
-  // product is computed in `compute` (f32 or bf16, f32 accumulation).
-  virtual absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(const Tensor& weight,
-                                                                   const Tensor& bias,
-                                                                   DType compute) = 0;
-  // `weight` [out, in, kernel, kernel]; zero padding `padding` on every side.
+  // What is packed from here until EndWeights lies in memory that other processes can map. With
+  // `shared`, which another process's EndWeights gave, the same calls in the same order find it
+  // there and read nothing of their arguments but shapes and dtypes. FAILED_PRECONDITION
+  // (SHARED_WEIGHTS_MISMATCH) when it was packed on another machine or by another version: nothing
+  // has begun then.
+  virtual absl::Status BeginWeights(const SharedWeights* shared) = 0;
+  // What was packed, for other processes; no segments when the backend cannot share.
+  // FAILED_PRECONDITION (SHARED_WEIGHTS_MISMATCH), here or from a packing call, when the calls were
+  // not those that made `shared`: the caller drops what it has packed and begins anew without.
+  virtual absl::StatusOr<SharedWeights> EndWeights() = 0;
+
+  // A table that is read by ops as it is, of `bytes`: `write` fills host memory, or is not called
+  // when the table is shared. `name` and size tell it from others. Must not be written afterwards.
+  virtual absl::StatusOr<std::unique_ptr<DeviceBuffer>> PackTable(
+      std::string_view name, size_t bytes, absl::FunctionRef<void(void* host)> write) = 0;
+  // The parts one below the other as one matrix, copied. All parts have one `in`. The product is
+  // computed in `compute` (f32 or bf16, f32 accumulation). What is all bf16 takes no more room when
+  // it is computed in f32, and the result has the bits of the same numbers given in f32.
+  virtual absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(
+      absl::Span<const LinearPart> parts, DType compute) = 0;
+  absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(const Tensor& weight, const Tensor& bias,
+                                                           DType compute) {
+    const LinearPart part{weight, bias};
+    return PackLinear(absl::MakeConstSpan(&part, 1), compute);
+  }
+  // `weight` [out, in, kernel, kernel], `bias` [out] or none, in host memory, f32, bf16 or f16,
+  // copied.
   virtual absl::StatusOr<std::unique_ptr<ConvWeight>> PackConv(const Tensor& weight,
                                                                const Tensor& bias, int stride,
-                                                               int padding, DType compute) = 0;
+                                                               const ConvPadding& padding,
+                                                               DType compute) = 0;
 
   virtual absl::Status Linear(const LinearArgs& args, const PackedBatch& batch, Stream& stream) = 0;
   virtual absl::Status LayerNormModulate(const LayerNormModulateArgs& args,
                                          const PackedBatch& batch, Stream& stream) = 0;
+  virtual absl::Status Norm(const NormArgs& args, const PackedBatch& batch, Stream& stream) = 0;
+  virtual absl::Status QkNormRope(const QkNormRopeArgs& args, const PackedBatch& batch,
+                                  Stream& stream) = 0;
   virtual absl::Status Attention(const AttentionArgs& args, const PackedBatch& batch,
                                  Stream& stream) = 0;
   virtual absl::Status Patchify(const PatchifyArgs& args, const PackedBatch& batch,
                                 Stream& stream) = 0;
+  virtual absl::Status GatherRows(const GatherRowsArgs& args, const PackedBatch& batch,
+                                  Stream& stream) = 0;
   virtual absl::Status TimestepEmbedding(const TimestepEmbeddingArgs& args,
                                          const PackedBatch& batch, Stream& stream) = 0;
   virtual absl::Status SamplerStep(const SamplerStepArgs& args, Stream& stream) = 0;

@@ -27,6 +27,15 @@ struct PackedBatch {
   const int32_t* boundaries = nullptr;       // [sequences_max + 1], first row of each, then the end
   const int32_t* row_to_sequence = nullptr;  // [capacity]
 
+  // [sequences_max + 1] or null. With it a sequence is two runs of rows: first its prefix (text
+  // tokens), rows prefix_boundaries[s] to prefix_boundaries[s + 1], then rows boundaries[s] to
+  // boundaries[s + 1] (image tokens). All prefixes lie before all second runs: boundaries[0] is the
+  // row at which those begin, the same whatever the prefixes' lengths, so that an op on one kind of
+  // token runs on a contiguous part of the buffer. Live rows between the last prefix and
+  // boundaries[0] are padding too; where an op reads row_to_sequence it must name a sequence there
+  // (any). Only attention reads this table.
+  const int32_t* prefix_boundaries = nullptr;
+
   const AdapterRange* adapters = nullptr;  // [*adapter_count], ascending by row
   const int32_t* adapter_count = nullptr;  // [1], may be null: none
 };

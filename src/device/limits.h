@@ -21,8 +21,15 @@ inline constexpr int32_t kJobsMax = 1 << 16;
 inline constexpr int32_t kPatchMax = 64;
 inline constexpr int kConvKernelMax = 15;
 inline constexpr int kConvStrideMax = 8;
+// Parts of one fused weight.
+inline constexpr int64_t kLinearPartsMax = 16;
 // One allocation or one workspace.
 inline constexpr size_t kBufferBytesMax = size_t{1} << 42;
+// Packed weights that processes share lie in memfds: this much in each, or one larger weight alone;
+// what is larger still is each process's own. Beyond the count, too.
+inline constexpr size_t kWeightSegmentBytes = size_t{256} << 20;
+inline constexpr size_t kWeightSegmentBytesMax = size_t{1} << 30;
+inline constexpr size_t kWeightSegmentsMax = 250;
 // oneDNN primitives kept by one backend, one per (in_features, chunk width).
 inline constexpr size_t kCpuPrimitivesMax = 4096;
 // How long an idle pool thread looks for work before it sleeps.

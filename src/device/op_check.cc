@@ -3,6 +3,7 @@
 #include <cmath>
 #include <initializer_list>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "device/limits.h"
@@ -92,20 +93,38 @@ absl::Status CheckBatch(const char* op, const PackedBatch& batch) {
   return absl::OkStatus();
 }
 
-absl::Status CheckPackLinear(const Tensor& weight, const Tensor& bias, DType compute) {
+absl::Status CheckPackLinear(absl::Span<const LinearPart> parts, DType compute) {
   constexpr char kOp[] = "PackLinear";
-  if (!weight || weight.rank != 2) return Refuse(kOp, "weight must be [out, in]");
-  if (!IsWeight(weight.dtype)) return Refuse(kOp, "weight must be f32, bf16 or f16");
   if (!IsRow(compute)) return Refuse(kOp, "compute must be f32 or bf16");
-  if (bias && (bias.rank != 1 || bias.dims[0] != weight.dims[0] || !IsWeight(bias.dtype))) {
-    return Refuse(kOp, absl::StrCat("bias must be f32, bf16 or f16 [", weight.dims[0], "]"));
+  if (absl::Status status = CheckInRange(kOp, "number of parts", static_cast<int64_t>(parts.size()),
+                                         1, kLinearPartsMax);
+      !status.ok()) {
+    return status;
   }
-  return All({CheckInRange(kOp, "out_features", weight.dims[0], 1, kFeaturesMax),
-              CheckInRange(kOp, "in_features", weight.dims[1], 1, kFeaturesMax)});
+  int64_t out = 0;
+  for (const auto& [weight, bias] : parts) {
+    if (!weight || weight.rank != 2) return Refuse(kOp, "weight must be [out, in]");
+    if (!IsWeight(weight.dtype)) return Refuse(kOp, "weight must be f32, bf16 or f16");
+    if (bias && (bias.rank != 1 || bias.dims[0] != weight.dims[0] || !IsWeight(bias.dtype))) {
+      return Refuse(kOp, absl::StrCat("bias must be f32, bf16 or f16 [", weight.dims[0], "]"));
+    }
+    if (weight.dims[1] != parts[0].weight.dims[1]) {
+      return Refuse(kOp, absl::StrCat("a part has ", weight.dims[1], " in_features, the first ",
+                                      parts[0].weight.dims[1]));
+    }
+    out += weight.dims[0];
+    if (absl::Status status =
+            All({CheckInRange(kOp, "out_features", out, 1, kFeaturesMax),
+                 CheckInRange(kOp, "in_features", weight.dims[1], 1, kFeaturesMax)});
+        !status.ok()) {
+      return status;
+    }
+  }
+  return absl::OkStatus();
 }
 
-absl::Status CheckPackConv(const Tensor& weight, const Tensor& bias, int stride, int padding,
-                           DType compute) {
+absl::Status CheckPackConv(const Tensor& weight, const Tensor& bias, int stride,
+                           const ConvPadding& padding, DType compute) {
   constexpr char kOp[] = "PackConv";
   if (!weight || weight.rank != 4 || weight.dims[2] != weight.dims[3]) {
     return Refuse(kOp, "weight must be [out, in, kernel, kernel]");
@@ -115,17 +134,41 @@ absl::Status CheckPackConv(const Tensor& weight, const Tensor& bias, int stride,
   if (bias && (bias.rank != 1 || bias.dims[0] != weight.dims[0] || !IsWeight(bias.dtype))) {
     return Refuse(kOp, absl::StrCat("bias must be f32, bf16 or f16 [", weight.dims[0], "]"));
   }
-  if (absl::Status status = All({CheckInRange(kOp, "out_channels", weight.dims[0], 1, kFeaturesMax),
-                                 CheckInRange(kOp, "in_channels", weight.dims[1], 1, kFeaturesMax),
-                                 CheckInRange(kOp, "kernel", weight.dims[2], 1, kConvKernelMax),
-                                 CheckInRange(kOp, "stride", stride, 1, kConvStrideMax),
-                                 CheckInRange(kOp, "padding", padding, 0, kConvKernelMax)});
+  if (absl::Status status =
+          All({CheckInRange(kOp, "out_channels", weight.dims[0], 1, kFeaturesMax),
+               CheckInRange(kOp, "in_channels", weight.dims[1], 1, kFeaturesMax),
+               CheckInRange(kOp, "kernel", weight.dims[2], 1, kConvKernelMax),
+               CheckInRange(kOp, "stride", stride, 1, kConvStrideMax),
+               CheckInRange(kOp, "padding.top", padding.top, 0, kConvKernelMax),
+               CheckInRange(kOp, "padding.left", padding.left, 0, kConvKernelMax),
+               CheckInRange(kOp, "padding.bottom", padding.bottom, 0, kConvKernelMax),
+               CheckInRange(kOp, "padding.right", padding.right, 0, kConvKernelMax)});
       !status.ok()) {
     return status;
   }
   return CheckInRange(kOp, "in_channels x kernel x kernel",
                       weight.dims[1] * weight.dims[2] * weight.dims[3], 1, kFeaturesMax);
 }
+
+namespace {
+
+// A Linear's residual or factor, which may be its output.
+absl::Status CheckBesideOut(const char* op, const char* name, const Tensor& tensor,
+                            const LinearArgs& args, const PackedBatch& batch, int64_t out) {
+  if (absl::Status status = CheckRows(op, name, tensor, {batch.capacity, out}); !status.ok()) {
+    return status;
+  }
+  if (tensor.data != args.out.data) return absl::OkStatus();
+  if (tensor.dtype != args.out.dtype) {
+    return Refuse(op, absl::StrCat(name, " is out, so both must have one dtype"));
+  }
+  if (args.out_stride != 0 && args.out_stride != out) {
+    return Refuse(op, absl::StrCat(name, " is out, so out_stride must be ", out));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::Status CheckLinear(const LinearArgs& args, const PackedBatch& batch) {
   constexpr char kOp[] = "Linear";
@@ -139,14 +182,18 @@ absl::Status CheckLinear(const LinearArgs& args, const PackedBatch& batch) {
     return status;
   }
   if (args.x.data == args.out.data) return Refuse(kOp, "out must not be x");
+  if (args.out_stride != 0 && args.out_stride < out) {
+    return Refuse(kOp, "out_stride is less than out_features");
+  }
   if (args.residual) {
-    if (absl::Status status = CheckRows(kOp, "residual", args.residual, {batch.capacity, out});
+    if (absl::Status status = CheckBesideOut(kOp, "residual", args.residual, args, batch, out);
         !status.ok()) {
       return status;
     }
-    if (args.residual.data == args.out.data && args.residual.dtype != args.out.dtype) {
-      return Refuse(kOp, "residual is out, so both must have one dtype");
-    }
+  }
+  if (args.factor) {
+    if (args.gate || args.residual) return Refuse(kOp, "factor goes not with gate or residual");
+    return CheckBesideOut(kOp, "factor", args.factor, args, batch, out);
   }
   if (args.gate) {
     if (batch.row_to_sequence == nullptr) return Refuse(kOp, "batch.row_to_sequence is missing");
@@ -188,6 +235,55 @@ absl::Status CheckLayerNormModulate(const LayerNormModulateArgs& args, const Pac
                     : absl::OkStatus();
 }
 
+absl::Status CheckNorm(const NormArgs& args, const PackedBatch& batch) {
+  constexpr char kOp[] = "Norm";
+  if (absl::Status status = CheckBatch(kOp, batch); !status.ok()) return status;
+  if (!args.x || args.x.rank != 2) return Refuse(kOp, "x must be [capacity, dim]");
+  const int64_t dim = args.x.dims[1];
+  if (absl::Status status = All({CheckInRange(kOp, "dim", dim, 1, kFeaturesMax),
+                                 CheckRows(kOp, "x", args.x, {batch.capacity, dim}),
+                                 CheckF32(kOp, "weight", args.weight, {dim}),
+                                 CheckRows(kOp, "out", args.out, {batch.capacity, dim})});
+      !status.ok()) {
+    return status;
+  }
+  if (args.x.data == args.out.data && args.x.dtype != args.out.dtype) {
+    return Refuse(kOp, "out is x, so both must have one dtype");
+  }
+  if (!(args.epsilon >= 0.0f)) return Refuse(kOp, "epsilon must not be negative");
+  return args.bias ? CheckF32(kOp, "bias", args.bias, {dim}) : absl::OkStatus();
+}
+
+absl::Status CheckQkNormRope(const QkNormRopeArgs& args, const PackedBatch& batch) {
+  constexpr char kOp[] = "QkNormRope";
+  if (absl::Status status = CheckBatch(kOp, batch); !status.ok()) return status;
+  if (!args.qkv || args.qkv.rank != 4 || args.qkv.dims[1] != 3) {
+    return Refuse(kOp, "qkv must be [capacity, 3, heads, head_dim]");
+  }
+  const int64_t heads = args.qkv.dims[2];
+  const int64_t head_dim = args.qkv.dims[3];
+  if (absl::Status status =
+          All({CheckInRange(kOp, "heads", heads, 1, kHeadsMax),
+               CheckInRange(kOp, "head_dim", head_dim, 1, kHeadDimMax),
+               CheckRows(kOp, "qkv", args.qkv, {batch.capacity, 3, heads, head_dim})});
+      !status.ok()) {
+    return status;
+  }
+  if (args.row_stride != 0 && args.row_stride < 3 * heads * head_dim) {
+    return Refuse(kOp, "row_stride is less than 3 * heads * head_dim");
+  }
+  if (!(args.epsilon >= 0.0f)) return Refuse(kOp, "epsilon must not be negative");
+  for (const auto& [name, weight] :
+       {std::pair("q_weight", &args.q_weight), std::pair("k_weight", &args.k_weight)}) {
+    if (!*weight) continue;
+    if (absl::Status status = CheckF32(kOp, name, *weight, {head_dim}); !status.ok()) return status;
+  }
+  if (!args.cos && !args.sin) return absl::OkStatus();
+  if (head_dim % 2 != 0) return Refuse(kOp, "head_dim must be even for a rotation");
+  return All({CheckF32(kOp, "cos", args.cos, {batch.capacity, head_dim / 2}),
+              CheckF32(kOp, "sin", args.sin, {batch.capacity, head_dim / 2})});
+}
+
 absl::Status CheckAttention(const AttentionArgs& args, const PackedBatch& batch) {
   constexpr char kOp[] = "Attention";
   if (absl::Status status = CheckBatch(kOp, batch); !status.ok()) return status;
@@ -209,6 +305,14 @@ absl::Status CheckAttention(const AttentionArgs& args, const PackedBatch& batch)
   }
   if (args.row_stride != 0 && args.row_stride < heads * head_dim) {
     return Refuse(kOp, "row_stride is less than heads * head_dim");
+  }
+  if (args.out_stride != 0 && args.out_stride < heads * head_dim) {
+    return Refuse(kOp, "out_stride is less than heads * head_dim");
+  }
+  if (args.position_bias != nullptr &&
+      (args.position_span < 1 || int64_t{args.position_span} > kRowsMax)) {
+    return Refuse(
+        kOp, absl::StrCat("position_span is ", args.position_span, ", must be 1 to ", kRowsMax));
   }
   if (args.out.data == args.q.data || args.out.data == args.k.data ||
       args.out.data == args.v.data) {
@@ -235,6 +339,18 @@ absl::Status CheckPatchify(const PatchifyArgs& args, const PackedBatch& batch) {
   }
   return All({CheckInRange(kOp, "features", args.tokens.dims[1], 1, kFeaturesMax),
               CheckRows(kOp, "tokens", args.tokens, {batch.capacity, args.tokens.dims[1]})});
+}
+
+absl::Status CheckGatherRows(const GatherRowsArgs& args, const PackedBatch& batch) {
+  constexpr char kOp[] = "GatherRows";
+  if (absl::Status status = CheckBatch(kOp, batch); !status.ok()) return status;
+  if (args.sources == nullptr) return Refuse(kOp, "sources is missing");
+  if (batch.boundaries == nullptr || batch.live_sequences == nullptr) {
+    return Refuse(kOp, "batch.boundaries or batch.live_sequences is missing");
+  }
+  if (!args.out || args.out.rank != 2) return Refuse(kOp, "out must be [capacity, dim]");
+  return All({CheckInRange(kOp, "dim", args.out.dims[1], 1, kFeaturesMax),
+              CheckF32(kOp, "out", args.out, {batch.capacity, args.out.dims[1]})});
 }
 
 absl::Status CheckTimestepEmbedding(const TimestepEmbeddingArgs& args, const PackedBatch& batch) {
@@ -312,15 +428,16 @@ absl::Status CheckSilu(const Tensor& x, const Tensor& out) {
   return absl::OkStatus();
 }
 
-absl::Status CheckConv2d(const Conv2dArgs& args, int64_t kernel, int stride, int padding) {
+absl::Status CheckConv2d(const Conv2dArgs& args, int64_t kernel, int stride,
+                         const ConvPadding& padding) {
   constexpr char kOp[] = "Conv2d";
   if (absl::Status status = CheckImage(kOp, "x", args.x); !status.ok()) return status;
   if (args.x.dims[2] != args.weight->in_channels()) {
     return Refuse(kOp, absl::StrCat("x has ", args.x.dims[2], " channels, weight takes ",
                                     args.weight->in_channels()));
   }
-  const int64_t height = args.x.dims[0] + 2 * padding - kernel;
-  const int64_t width = args.x.dims[1] + 2 * padding - kernel;
+  const int64_t height = args.x.dims[0] + padding.top + padding.bottom - kernel;
+  const int64_t width = args.x.dims[1] + padding.left + padding.right - kernel;
   if (height < 0 || width < 0) return Refuse(kOp, "x is smaller than the kernel");
   const std::initializer_list<int64_t> shape = {height / stride + 1, width / stride + 1,
                                                 args.weight->out_channels()};

@@ -29,6 +29,17 @@ inline constexpr int kClassesMax = 100'000;
 inline constexpr size_t kClassNameBytesMax = 1024;
 inline constexpr int kNearestClasses = 3;
 
+// Tokenizers: tokens of a vocabulary, merges, bytes of a token, added tokens, bytes of a SentencePiece
+// model and of a merges.txt, T5's extra ids, and ids of a prompt that a tokenizer's configuration
+// may allow.
+inline constexpr int kVocabularyMax = 1 << 20;
+inline constexpr int kTokenBytesMax = 1024;
+inline constexpr int kAddedTokensMax = 4096;
+inline constexpr size_t kSentencePieceBytesMax = size_t{32} << 20;
+inline constexpr size_t kMergesBytesMax = size_t{32} << 20;
+inline constexpr int kExtraIdsMax = 4096;
+inline constexpr int kPromptTokensMax = 16'384;
+
 // Shapes a configuration may ask for.
 inline constexpr int kLayersMax = 512;
 inline constexpr int kHeadsMax = 1024;
@@ -61,6 +72,7 @@ inline constexpr size_t kDecodeWorkspaceBytesMax = size_t{4} << 30;
 // A packed step's rows and sequences are rounded up to multiples of these, so that few capacities
 // occur.
 inline constexpr int64_t kCapacityRows = 64;
+inline constexpr int64_t kCapacityTextRows = 16;
 inline constexpr int32_t kCapacitySequences = 8;
 // An output or checkpoint larger than this leaves in a memfd.
 inline constexpr size_t kInlineOutputBytesMax = 64 << 10;

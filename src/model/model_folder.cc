@@ -97,16 +97,21 @@ absl::StatusOr<std::string> ModelFolder::ReadText(std::string_view file, size_t 
   return text;
 }
 
-absl::StatusOr<Json> ModelFolder::ReadJson(std::string_view file) {
-  absl::StatusOr<std::string> text = ReadText(file, model_limits::kJsonBytesMax);
+absl::StatusOr<std::string> ModelFolder::ReadFile(std::string_view file, size_t bytes_max) {
+  absl::StatusOr<std::string> text = ReadText(file, bytes_max);
   if (!text.ok()) return text.status();
   if (text->empty()) return ModelInvalid(file, "is empty; copy the file again");
   if (absl::StartsWith(*text, "version https://git-lfs")) {
     return ModelInvalid(file, "is a Git LFS pointer, not the file itself; run: git lfs pull");
   }
-  absl::StatusOr<Json> json = ParseJsonObject(*text, file);
-  if (json.ok()) digests_[std::string(file)] = Sha256Hex(*text);
-  return json;
+  digests_[std::string(file)] = Sha256Hex(*text);
+  return text;
+}
+
+absl::StatusOr<Json> ModelFolder::ReadJson(std::string_view file) {
+  absl::StatusOr<std::string> text = ReadFile(file, model_limits::kJsonBytesMax);
+  if (!text.ok()) return text.status();
+  return ParseJsonObject(*text, file);
 }
 
 absl::StatusOr<std::unique_ptr<SafetensorsFile>> ModelFolder::OpenSafetensors(

@@ -33,6 +33,8 @@ class ModelFolder {
   bool Exists(std::string_view file) const;
   // Reads and parses a JSON file; counts as used.
   absl::StatusOr<Json> ReadJson(std::string_view file);
+  // Reads a file that is neither, of at most `bytes_max` bytes; counts as used.
+  absl::StatusOr<std::string> ReadFile(std::string_view file, size_t bytes_max);
   // Maps a safetensors file and checks its format. It counts as used once it is hashed.
   absl::StatusOr<std::unique_ptr<SafetensorsFile>> OpenSafetensors(std::string_view file) const;
   // Names in one folder, sorted; empty when there is no such folder.

@@ -109,24 +109,42 @@ void FillPairs(std::mt19937& generator, absl::Span<float> out) {
   }
 }
 
+float RoundToBf16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  // To nearest, ties to even. Noise is never NaN.
+  return std::bit_cast<float>((bits + 0x7FFFu + ((bits >> 16) & 1u)) & 0xFFFF0000u);
+}
+
 }  // namespace
 
-void FillNoise(uint64_t seed, absl::Span<float> out) {
-  // Only the low 32 bits of the seed count, as in PyTorch.
-  std::mt19937 generator(static_cast<uint32_t>(seed));
+void NoiseGenerator::Fill(absl::Span<float> out) {
   if (out.size() < kGroup) {
-    FillPairs(generator, out);
+    FillPairs(generator_, out);
     return;
   }
-  FillUniform(generator, out);
+  FillUniform(generator_, out);
   const size_t whole = out.size() / kGroup * kGroup;
   for (size_t i = 0; i < whole; i += kGroup) BoxMuller(out.data() + i);
   if (whole < out.size()) {
     // The rest is drawn anew together with as many before it as make 16.
     const absl::Span<float> last = out.last(kGroup);
-    FillUniform(generator, last);
+    FillUniform(generator_, last);
     BoxMuller(last.data());
   }
+}
+
+// PyTorch fills buffers of float32 and rounds them; where 16 does not divide the size, the rest was
+// never drawn before its group of 16.
+void NoiseGenerator::FillBf16(absl::Span<float> out) {
+  const size_t whole = out.size() / kGroup * kGroup;
+  FillUniform(generator_, out.first(whole));
+  for (size_t i = 0; i < whole; i += kGroup) BoxMuller(out.data() + i);
+  if (whole < out.size()) {
+    const absl::Span<float> last = out.last(kGroup);
+    FillUniform(generator_, last);
+    BoxMuller(last.data());
+  }
+  for (float& value : out) value = RoundToBf16(value);
 }
 
 }  // namespace darkroom

@@ -136,12 +136,22 @@ std::vector<float> Values(int64_t count) {
   return values;
 }
 
+// Turns f32 into bf16, in the first half of the memory.
+void KeepHighHalves(std::vector<float>& values) {
+  uint16_t* halves = reinterpret_cast<uint16_t*>(values.data());
+  for (size_t i = 0; i < values.size(); ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, &values[i], sizeof(bits));
+    halves[i] = static_cast<uint16_t>(bits >> 16);
+  }
+}
+
 bool Good(benchmark::State& state, const absl::Status& status) {
   if (!status.ok()) state.SkipWithError(std::string(status.message()).c_str());
   return status.ok();
 }
 
-void BenchLinear(benchmark::State& state, DType compute, Activation activation) {
+void BenchLinear(benchmark::State& state, DType source, DType compute, Activation activation) {
   const int rows = static_cast<int>(state.range(0));
   const int64_t in = state.range(1);
   const int64_t out = state.range(2);
@@ -149,8 +159,8 @@ void BenchLinear(benchmark::State& state, DType compute, Activation activation) 
   std::vector<float> weight = Values(in * out);
   std::vector<float> x = Values(rows * in);
   std::vector<float> y(rows * out);
-  auto packed =
-      CpuOps().PackLinear(Tensor(weight.data(), DType::kF32, {out, in}), Tensor(), compute);
+  if (source == DType::kBf16) KeepHighHalves(weight);
+  auto packed = CpuOps().PackLinear(Tensor(weight.data(), source, {out, in}), Tensor(), compute);
   if (!Good(state, packed.status())) return;
   const Batch batch(1, rows);
   const auto stream = CpuOps().CreateStream();
@@ -165,12 +175,17 @@ void BenchLinear(benchmark::State& state, DType compute, Activation activation) 
 void LinearShapes(benchmark::internal::Benchmark* bench) {
   bench->ArgNames({"rows", "in", "out"});
   for (const int64_t rows : {1, 4, 16, 32, 64, 256, 1024}) bench->Args({rows, 1152, 4608});
+  bench->Args({768, 3072, 3072})->Args({768, 1024, 4096})->Args({768, 5120, 1024});
   bench->Args({256, 4608, 1152})->Args({256, 384, 1152})->Args({4, 1152, 6912});
   bench->MinTime(0.1)->UseRealTime()->Unit(benchmark::kMicrosecond);
 }
-BENCHMARK_CAPTURE(BenchLinear, f32, DType::kF32, Activation::kNone)->Apply(LinearShapes);
-BENCHMARK_CAPTURE(BenchLinear, bf16, DType::kBf16, Activation::kNone)->Apply(LinearShapes);
-BENCHMARK_CAPTURE(BenchLinear, f32_gelu, DType::kF32, Activation::kGeluTanh)
+BENCHMARK_CAPTURE(BenchLinear, f32, DType::kF32, DType::kF32, Activation::kNone)
+    ->Apply(LinearShapes);
+BENCHMARK_CAPTURE(BenchLinear, f32_of_bf16, DType::kBf16, DType::kF32, Activation::kNone)
+    ->Apply(LinearShapes);
+BENCHMARK_CAPTURE(BenchLinear, bf16, DType::kF32, DType::kBf16, Activation::kNone)
+    ->Apply(LinearShapes);
+BENCHMARK_CAPTURE(BenchLinear, f32_gelu, DType::kF32, DType::kF32, Activation::kGeluTanh)
     ->ArgNames({"rows", "in", "out"})
     ->Args({256, 1152, 4608})
     ->MinTime(0.1)
@@ -184,14 +199,7 @@ void BenchAttention(benchmark::State& state, DType dtype) {
   const Batch batch(std::max(1, 256 / length), length);
   const int64_t rows = batch.live_rows;
   std::vector<float> qkv = Values(rows * 3 * heads * head_dim);
-  if (dtype == DType::kBf16) {
-    uint16_t* halves = reinterpret_cast<uint16_t*>(qkv.data());
-    for (size_t i = 0; i < qkv.size(); ++i) {
-      uint32_t bits;
-      std::memcpy(&bits, &qkv[i], sizeof(bits));
-      halves[i] = static_cast<uint16_t>(bits >> 16);
-    }
-  }
+  if (dtype == DType::kBf16) KeepHighHalves(qkv);
   std::vector<float> out(rows * heads * head_dim);
   AttentionArgs args;
   const auto slice = [&](int64_t which) {
@@ -230,7 +238,7 @@ void BenchConv(benchmark::State& state, DType compute) {
   std::vector<float> x = Values(size * size * channels);
   std::vector<float> y(x.size());
   auto packed = CpuOps().PackConv(Tensor(weight.data(), DType::kF32, {channels, channels, 3, 3}),
-                                  Tensor(), 1, 1, compute);
+                                  Tensor(), 1, ConvPadding::All(1), compute);
   if (!Good(state, packed.status())) return;
   const auto stream = CpuOps().CreateStream();
   const Conv2dArgs args{.x = Tensor(x.data(), DType::kF32, {size, size, channels}),

@@ -1,9 +1,10 @@
-"""Records what diffusers' DDIMScheduler and PyTorch's CPU generator compute.
+"""Records what diffusers' schedulers and PyTorch's CPU generator compute.
 
     python make_sampler_goldens.py [--output fixtures]
 
-Writes fixtures/ddim/ (timesteps and single steps of scheduler variants) and fixtures/noise/
-(starting noise by seed). README.md beside this file describes every tensor.
+Writes fixtures/ddim/ (timesteps and single steps of scheduler variants), fixtures/solvers/ (whole
+runs of the other schedulers) and fixtures/noise/ (starting noise by seed). README.md beside this
+file describes every tensor.
 """
 
 import argparse
@@ -13,7 +14,10 @@ from pathlib import Path
 
 import diffusers
 import torch
-from diffusers import DDIMScheduler
+import numpy as np
+from diffusers import (DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler,
+                       FlowMatchHeunDiscreteScheduler)
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from safetensors.torch import save_file
 
 BASE = dict(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear",
@@ -43,6 +47,35 @@ VARIANTS = {
     "sample_prediction": (10, dict(prediction_type="sample")),
     "clipped": (10, dict(clip_sample=True)),
     "few_train_timesteps": (8, dict(num_train_timesteps=100)),
+}
+
+FLUX_DEV = dict(base_shift=0.5, max_shift=1.15, base_image_seq_len=256, max_image_seq_len=4096,
+                shift=3.0, use_dynamic_shifting=True)
+# name: sampler, number of steps, image tokens, configuration.
+SOLVERS = {
+    "dpm_epsilon": ("dpm_solver_pp_2m", 10, 0, BASE),
+    "dpm_4_steps": ("dpm_solver_pp_2m", 4, 0, BASE),
+    "dpm_1_step": ("dpm_solver_pp_2m", 1, 0, BASE),
+    "dpm_20_steps": ("dpm_solver_pp_2m", 20, 0, BASE | STABLE_DIFFUSION | dict(steps_offset=1)),
+    "dpm_trailing": ("dpm_solver_pp_2m", 7, 0, BASE | dict(timestep_spacing="trailing")),
+    "dpm_linspace": ("dpm_solver_pp_2m", 7, 0, BASE | dict(timestep_spacing="linspace")),
+    "dpm_v": ("dpm_solver_pp_2m", 8, 0, BASE | dict(prediction_type="v_prediction")),
+    "dpm_sample": ("dpm_solver_pp_2m", 8, 0, BASE | dict(prediction_type="sample")),
+    "dpm_v_zero_snr": ("dpm_solver_pp_2m", 8, 0,
+                       BASE | STABLE_DIFFUSION | dict(prediction_type="v_prediction",
+                                                      timestep_spacing="trailing",
+                                                      rescale_betas_zero_snr=True)),
+    "euler_dev_1024": ("flow_match_euler", 28, 4096, FLUX_DEV),
+    "euler_dev_small": ("flow_match_euler", 7, 64, FLUX_DEV),
+    "euler_dev_large": ("flow_match_euler", 50, 9216, FLUX_DEV),
+    "euler_linear_shift": ("flow_match_euler", 6, 1024, FLUX_DEV | dict(time_shift_type="linear")),
+    "euler_terminal": ("flow_match_euler", 6, 1024, FLUX_DEV | dict(shift_terminal=0.1)),
+    "euler_schnell": ("flow_match_euler", 4, 1024, dict(shift=1.0)),
+    "euler_1_step": ("flow_match_euler", 1, 1024, dict(shift=1.0)),
+    "euler_static": ("flow_match_euler", 10, 1024, dict(shift=3.0)),
+    "heun_plain": ("flow_match_heun", 5, 0, dict(shift=1.0)),
+    "heun_shifted": ("flow_match_heun", 8, 0, dict(shift=3.0)),
+    "heun_1_step": ("flow_match_heun", 1, 0, dict(shift=3.0)),
 }
 
 NOISE_SEEDS = (0, 1, 42, 2**31 + 7, 2**32 + 5, 2**63 - 1)
@@ -75,6 +108,47 @@ def make_ddim(folder: Path):
     (folder / "ddim.json").write_text(json.dumps(metadata, indent=1) + "\n")
 
 
+def set_timesteps(scheduler, sampler, steps, tokens, config):
+    if sampler != "flow_match_euler":
+        return scheduler.set_timesteps(steps)
+    # As FLUX's pipelines ask for it.
+    mu = calculate_shift(tokens, config.get("base_image_seq_len", 256),
+                         config.get("max_image_seq_len", 4096), config.get("base_shift", 0.5),
+                         config.get("max_shift", 1.15))
+    return scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu)
+
+
+def make_solvers(folder: Path):
+    classes = {"dpm_solver_pp_2m": DPMSolverMultistepScheduler,
+               "flow_match_euler": FlowMatchEulerDiscreteScheduler,
+               "flow_match_heun": FlowMatchHeunDiscreteScheduler}
+    tensors, runs = {}, []
+    for name, (sampler, steps, tokens, config) in SOLVERS.items():
+        generator = torch.Generator().manual_seed(len(runs))
+        known = {key: value for key, value in config.items()
+                 if key not in ("clip_sample", "set_alpha_to_one") or sampler == "ddim"}
+        scheduler = classes[sampler](**known)
+        set_timesteps(scheduler, sampler, steps, tokens, config)
+        sample = torch.randn(1, 4, 4, 4, generator=generator)
+        tensors[f"{name}.sample"] = sample
+        outputs, after = [], []
+        for timestep in scheduler.timesteps:
+            outputs.append(torch.randn(1, 4, 4, 4, generator=generator))
+            sample = scheduler.step(outputs[-1], timestep, sample).prev_sample
+            after.append(sample)
+        tensors[f"{name}.model_outputs"] = torch.cat(outputs)
+        tensors[f"{name}.latents_after"] = torch.cat(after)
+        tensors[f"{name}.timesteps"] = scheduler.timesteps.to(torch.float32)
+        tensors[f"{name}.sigmas"] = scheduler.sigmas
+        runs.append(dict(name=name, sampler=sampler, steps=steps, image_tokens=tokens,
+                         config=config))
+        assert all(t.isfinite().all() for t in tensors.values()), name
+    save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "solvers.safetensors")
+    metadata = dict(diffusers=diffusers.__version__, torch=torch.__version__.split("+")[0],
+                    goldens="solvers.safetensors", runs=runs)
+    (folder / "solvers.json").write_text(json.dumps(metadata, indent=1) + "\n")
+
+
 def make_noise(folder: Path):
     tensors, draws = {}, []
     for seed in NOISE_SEEDS:
@@ -97,7 +171,7 @@ def main():
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "fixtures")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    for name, make in (("ddim", make_ddim), ("noise", make_noise)):
+    for name, make in (("ddim", make_ddim), ("solvers", make_solvers), ("noise", make_noise)):
         shutil.rmtree(args.output / name, ignore_errors=True)
         (args.output / name).mkdir(parents=True)
         make(args.output / name)

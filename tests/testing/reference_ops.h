@@ -52,21 +52,37 @@ class ReferenceOps : public Ops {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(const Tensor& weight, const Tensor& bias,
+  // Nothing is shared.
+  absl::Status BeginWeights(const SharedWeights*) override { return absl::OkStatus(); }
+  absl::StatusOr<SharedWeights> EndWeights() override { return SharedWeights(); }
+  absl::StatusOr<std::unique_ptr<DeviceBuffer>> PackTable(
+      std::string_view, size_t bytes, absl::FunctionRef<void(void*)> write) override {
+    auto buffer = Allocate(bytes);
+    if (buffer.ok()) write((*buffer)->data());
+    return buffer;
+  }
+
+  using Ops::PackLinear;
+  absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(absl::Span<const LinearPart> parts,
                                                            DType) override {
-    if (weight.dtype != DType::kF32 || weight.rank != 2) return Bad("PackLinear: weight");
-    if (bias && bias.size() != weight.dim(0)) return Bad("PackLinear: bias");
     auto packed = std::make_unique<MatrixWeight>();
-    packed->in = weight.dim(1);
-    packed->out = weight.dim(0);
-    packed->weight.assign(weight.as<float>(), weight.as<float>() + weight.size());
-    packed->bias.assign(static_cast<size_t>(packed->out), 0.0f);
-    if (bias) std::copy_n(bias.as<float>(), packed->out, packed->bias.begin());
+    for (const auto& [weight, bias] : parts) {
+      if (!weight || weight.rank != 2) return Bad("PackLinear: weight");
+      if (packed->out > 0 && weight.dim(1) != packed->in) return Bad("PackLinear: parts");
+      if (bias && bias.size() != weight.dim(0)) return Bad("PackLinear: bias");
+      packed->in = weight.dim(1);
+      packed->out += weight.dim(0);
+      for (int64_t i = 0; i < weight.size(); ++i) packed->weight.push_back(ToFloat(weight, i));
+      for (int64_t i = 0; i < weight.dim(0); ++i) {
+        packed->bias.push_back(bias ? ToFloat(bias, i) : 0.0f);
+      }
+    }
     return std::unique_ptr<LinearWeight>(std::move(packed));
   }
 
   absl::StatusOr<std::unique_ptr<ConvWeight>> PackConv(const Tensor& weight, const Tensor& bias,
-                                                       int stride, int padding, DType) override {
+                                                       int stride, const ConvPadding& padding,
+                                                       DType) override {
     if (weight.dtype != DType::kF32 || weight.rank != 4) return Bad("PackConv: weight");
     auto packed = std::make_unique<KernelWeight>();
     packed->out = weight.dim(0);
@@ -87,6 +103,7 @@ class ReferenceOps : public Ops {
       return Bad("Linear: shapes");
     }
     const int64_t gate_stride = args.gate_stride != 0 ? args.gate_stride : weight.out;
+    const int64_t out_stride = args.out_stride != 0 ? args.out_stride : weight.out;
     for (int64_t row = 0; row < *batch.live_rows; ++row) {
       const float* x = args.x.as<float>() + row * weight.in;
       for (int64_t o = 0; o < weight.out; ++o) {
@@ -99,7 +116,8 @@ class ReferenceOps : public Ops {
           sum *= args.gate.as<float>()[batch.row_to_sequence[row] * gate_stride + o];
         }
         if (args.residual) sum += args.residual.as<float>()[row * weight.out + o];
-        args.out.as<float>()[row * weight.out + o] = static_cast<float>(sum);
+        if (args.factor) sum *= args.factor.as<float>()[row * weight.out + o];
+        args.out.as<float>()[row * out_stride + o] = static_cast<float>(sum);
       }
     }
     return absl::OkStatus();
@@ -130,38 +148,70 @@ class ReferenceOps : public Ops {
     return absl::OkStatus();
   }
 
-  absl::Status Attention(const AttentionArgs& args, const PackedBatch& batch, Stream&) override {
-    const int64_t heads = args.q.dim(1);
-    const int64_t head_dim = args.q.dim(2);
-    const int64_t stride = args.row_stride != 0 ? args.row_stride : heads * head_dim;
-    for (int32_t sequence = 0; sequence < *batch.live_sequences; ++sequence) {
-      const int64_t begin = batch.boundaries[sequence];
-      const int64_t end = batch.boundaries[sequence + 1];
-      for (int64_t head = 0; head < heads; ++head) {
-        for (int64_t row = begin; row < end; ++row) {
-          const int64_t offset = head * head_dim;
-          const float* q = args.q.as<float>() + row * stride + offset;
-          const auto count = static_cast<size_t>(end - begin);
-          std::vector<double> scores(count);
-          for (size_t j = 0; j < count; ++j) {
-            const float* k =
-                args.k.as<float>() + (begin + static_cast<int64_t>(j)) * stride + offset;
-            for (int64_t i = 0; i < head_dim; ++i) scores[j] += static_cast<double>(q[i]) * k[i];
-            scores[j] *= args.scale;
-          }
-          const double largest = *std::max_element(scores.begin(), scores.end());
-          double total = 0;
-          for (double& score : scores) total += score = std::exp(score - largest);
-          for (int64_t i = 0; i < head_dim; ++i) {
-            double sum = 0;
-            for (size_t j = 0; j < count; ++j) {
-              sum += scores[j] *
-                     args.v.as<float>()[(begin + static_cast<int64_t>(j)) * stride + offset + i];
-            }
-            args.out.as<float>()[(row * heads + head) * head_dim + i] =
-                static_cast<float>(sum / total);
-          }
+  absl::Status Norm(const NormArgs& args, const PackedBatch& batch, Stream&) override {
+    const int64_t dim = args.x.dim(-1);
+    if (args.out.dim(-1) != dim || args.weight.size() != dim) return Bad("Norm: shapes");
+    for (int64_t row = 0; row < *batch.live_rows; ++row) {
+      const float* x = args.x.as<float>() + row * dim;
+      double mean = 0;
+      for (int64_t i = 0; i < dim && !args.rms; ++i) mean += x[i] / static_cast<double>(dim);
+      double variance = 0;
+      for (int64_t i = 0; i < dim; ++i) variance += (x[i] - mean) * (x[i] - mean);
+      const double factor = 1.0 / std::sqrt(variance / static_cast<double>(dim) + args.epsilon);
+      for (int64_t i = 0; i < dim; ++i) {
+        const double bias = args.bias ? args.bias.as<float>()[i] : 0.0f;
+        args.out.as<float>()[row * dim + i] =
+            static_cast<float>((x[i] - mean) * factor * args.weight.as<float>()[i] + bias);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status QkNormRope(const QkNormRopeArgs& args, const PackedBatch& batch, Stream&) override {
+    const int64_t heads = args.qkv.dim(2);
+    const int64_t head_dim = args.qkv.dim(3);
+    const int64_t stride = args.row_stride != 0 ? args.row_stride : 3 * heads * head_dim;
+    for (int64_t row = 0; row < *batch.live_rows; ++row) {
+      for (int64_t head = 0; head < 2 * heads; ++head) {
+        const Tensor& weight = head < heads ? args.q_weight : args.k_weight;
+        float* x = args.qkv.as<float>() + row * stride + head * head_dim;
+        double square = 0;
+        for (int64_t i = 0; i < head_dim; ++i) square += static_cast<double>(x[i]) * x[i];
+        const double factor =
+            1.0 / std::sqrt(square / static_cast<double>(head_dim) + args.epsilon);
+        std::vector<double> y(x, x + head_dim);
+        for (int64_t i = 0; weight && i < head_dim; ++i) {
+          y[static_cast<size_t>(i)] *= factor * weight.as<float>()[i];
         }
+        for (int64_t i = 0; i < head_dim; ++i) {
+          double value = y[static_cast<size_t>(i)];
+          if (args.cos) {
+            const int64_t angle = row * (head_dim / 2) + i / 2;
+            const double pair = y[static_cast<size_t>(i ^ 1)];
+            value = value * args.cos.as<float>()[angle] +
+                    (i % 2 == 0 ? -pair : pair) * args.sin.as<float>()[angle];
+          }
+          x[i] = static_cast<float>(value);
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Attention(const AttentionArgs& args, const PackedBatch& batch, Stream&) override {
+    for (int32_t sequence = 0; sequence < *batch.live_sequences; ++sequence) {
+      std::vector<int64_t> rows;
+      if (batch.prefix_boundaries != nullptr) {
+        for (int64_t row = batch.prefix_boundaries[sequence];
+             row < batch.prefix_boundaries[sequence + 1]; ++row) {
+          rows.push_back(row);
+        }
+      }
+      for (int64_t row = batch.boundaries[sequence]; row < batch.boundaries[sequence + 1]; ++row) {
+        rows.push_back(row);
+      }
+      for (int64_t head = 0; head < args.q.dim(1); ++head) {
+        for (size_t query = 0; query < rows.size(); ++query) Attend(args, rows, head, query);
       }
     }
     return absl::OkStatus();
@@ -184,6 +234,17 @@ class ReferenceOps : public Ops {
           }
         }
       }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status GatherRows(const GatherRowsArgs& args, const PackedBatch& batch, Stream&) override {
+    const int64_t dim = args.out.dim(-1);
+    if (args.out.dim(0) != batch.capacity) return Bad("GatherRows: shapes");
+    for (int32_t s = 0; s < *batch.live_sequences; ++s) {
+      const int64_t first = batch.boundaries[s];
+      std::copy_n(args.sources[s], (batch.boundaries[s + 1] - first) * dim,
+                  args.out.as<float>() + first * dim);
     }
     return absl::OkStatus();
   }
@@ -240,6 +301,18 @@ class ReferenceOps : public Ops {
               update.history[index] =
                   static_cast<float>(update.history_sample * sample + update.history_model * model);
             }
+            if (update.mask != nullptr) {
+              const double mask = update.mask[y * view.width + x];
+              double keep = static_cast<double>(update.known_weight) * update.known[index];
+              if (update.noise != nullptr) {
+                keep += static_cast<double>(update.noise_weight) * update.noise[index];
+              }
+              next = mask * next + (1 - mask) * keep;
+            }
+            if (update.denoised != nullptr) {
+              update.denoised[index] = static_cast<float>(update.denoised_sample * sample +
+                                                          update.denoised_model * model);
+            }
             view.data[index] = static_cast<float>(next);
           }
         }
@@ -275,8 +348,8 @@ class ReferenceOps : public Ops {
           double sum = weight.bias[static_cast<size_t>(o)];
           for (int64_t ky = 0; ky < weight.kernel; ++ky) {
             for (int64_t kx = 0; kx < weight.kernel; ++kx) {
-              const int64_t in_y = y * weight.stride + ky - weight.padding;
-              const int64_t in_x = x * weight.stride + kx - weight.padding;
+              const int64_t in_y = y * weight.stride + ky - weight.padding.top;
+              const int64_t in_x = x * weight.stride + kx - weight.padding.left;
               if (in_y < 0 || in_y >= height || in_x < 0 || in_x >= width) continue;
               for (int64_t i = 0; i < weight.in; ++i) {
                 const int64_t tap = ((o * weight.in + i) * weight.kernel + ky) * weight.kernel + kx;
@@ -381,10 +454,52 @@ class ReferenceOps : public Ops {
     int64_t out = 0;
     int64_t kernel = 0;
     int stride = 1;
-    int padding = 0;
+    ConvPadding padding;
     std::vector<float> weight;
     std::vector<float> bias;
   };
+
+  // One query of one head over the rows of its sequence.
+  static void Attend(const AttentionArgs& args, const std::vector<int64_t>& rows, int64_t head,
+                     size_t query) {
+    const int64_t heads = args.q.dim(1);
+    const int64_t head_dim = args.q.dim(2);
+    const int64_t stride = args.row_stride != 0 ? args.row_stride : heads * head_dim;
+    const int64_t out_stride = args.out_stride != 0 ? args.out_stride : heads * head_dim;
+    const int64_t offset = head * head_dim;
+    const float* q = args.q.as<float>() + rows[query] * stride + offset;
+    const size_t keys = args.causal ? query + 1 : rows.size();
+    std::vector<double> scores(keys);
+    for (size_t j = 0; j < keys; ++j) {
+      const float* k = args.k.as<float>() + rows[j] * stride + offset;
+      for (int64_t i = 0; i < head_dim; ++i) scores[j] += static_cast<double>(q[i]) * k[i];
+      scores[j] *= args.scale;
+      if (args.position_bias != nullptr) {
+        const int64_t distance = static_cast<int64_t>(j) - static_cast<int64_t>(query);
+        scores[j] += args.position_bias[head * (2 * int64_t{args.position_span} - 1) + distance +
+                                        args.position_span - 1];
+      }
+    }
+    const double largest = *std::max_element(scores.begin(), scores.end());
+    double total = 0;
+    for (double& score : scores) total += score = std::exp(score - largest);
+    for (int64_t i = 0; i < head_dim; ++i) {
+      double sum = 0;
+      for (size_t j = 0; j < keys; ++j) {
+        sum += scores[j] * args.v.as<float>()[rows[j] * stride + offset + i];
+      }
+      args.out.as<float>()[rows[query] * out_stride + offset + i] = static_cast<float>(sum / total);
+    }
+  }
+
+  // Element of a weight, f32 or bf16.
+  static float ToFloat(const Tensor& tensor, int64_t i) {
+    if (tensor.dtype == DType::kF32) return tensor.as<float>()[i];
+    const uint32_t bits = uint32_t{tensor.as<uint16_t>()[i]} << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof(value));
+    return value;
+  }
 
   static absl::Status Bad(const char* what) { return absl::InternalError(what); }
 
@@ -398,6 +513,10 @@ class ReferenceOps : public Ops {
         return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
       case Activation::kSilu:
         return x / (1 + std::exp(-x));
+      case Activation::kQuickGelu:
+        return x / (1 + std::exp(-1.702 * x));
+      case Activation::kRelu:
+        return std::max(x, 0.0);
     }
     return x;
   }

@@ -28,6 +28,12 @@ struct SamplerUpdate {
   float guidance;
   float sample, model, history_in;
   float history_sample, history_model;
+  const float* mask = nullptr;
+  const float* known = nullptr;
+  const float* noise = nullptr;
+  float* denoised = nullptr;
+  float known_weight = 0.0f, noise_weight = 0.0f;
+  float denoised_sample = 0.0f, denoised_model = 0.0f;
 };
 
 struct SamplerStepArgs {

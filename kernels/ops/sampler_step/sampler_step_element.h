@@ -40,7 +40,17 @@ __host__ __device__ inline void SamplerStepElement(const SamplerStepArgs& args,
     next = fmaf(update.history_in, update.history[element], next);
     update.history[element] = fmaf(update.history_sample, sample, update.history_model * model);
   }
-  latents.data[element] = fmaf(update.sample, sample, next);
+  next = fmaf(update.sample, sample, next);
+  if (update.mask != nullptr) {
+    const float mask = update.mask[y * latents.width + x];
+    float keep = update.known_weight * update.known[element];
+    if (update.noise != nullptr) keep = fmaf(update.noise_weight, update.noise[element], keep);
+    next = fmaf(mask, next, (1.0f - mask) * keep);
+  }
+  if (update.denoised != nullptr) {
+    update.denoised[element] = fmaf(update.denoised_sample, sample, update.denoised_model * model);
+  }
+  latents.data[element] = next;
 }
 
 }  // namespace darkroom::kernels

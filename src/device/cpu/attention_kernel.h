@@ -60,6 +60,30 @@ struct RunningSoftmax {
   float sum[V::kWidth];  // of their weights
 };
 
+// Adds biases to scores, which are in units of log2, and takes out keys behind their query.
+// `queries_before`: how many of the sequence's queries come before the tile's first row;
+// `keys_before` likewise for the scores' first column.
+template <class V>
+inline void BiasAndMaskTile(float* scores, int rows, int keys, const AttentionBlockArgs& args,
+                            int64_t queries_before, int64_t keys_before) {
+  const auto unit = V::Broadcast(kLog2E);
+  for (int r = 0; r < rows; ++r) {
+    float* row = scores + r * kRowStride;
+    const int64_t query = queries_before + r;
+    if (args.bias != nullptr) {
+      const float* bias = args.bias + (keys_before - query);
+      ForEachVector<V>(keys, [&](int64_t j, int64_t n) {
+        const auto b = LoadRow<V>(bias, DType::kF32, j, n);
+        V::Store(row + j, V::Fma(b, unit, V::Load(row + j)));
+      });
+    }
+    if (args.causal) {
+      const int64_t visible = query + 1 - keys_before;
+      for (int64_t j = visible < 0 ? 0 : visible; j < keys; ++j) row[j] = -__builtin_inff();
+    }
+  }
+}
+
 // Turns scores (in units of log2) into weights, and gives for each row the factor for what has been
 // summed under its old maximum.
 template <class V>
@@ -97,7 +121,7 @@ inline void AddWeightedValues(const float* weights, int rows, int keys, const fl
   constexpr int kPanel = 2 * V::kWidth;
   for (int64_t d = 0; d < head_dim; d += kPanel) {
     const float* panel = packed_v + d * kKeyBlock;
-    const ReadAhead ahead{panel + kPanel * kKeyBlock, kPanel};
+    const ReadAhead ahead{panel + kPanel * kKeyBlock, kPanel * sizeof(float)};
     if (head_dim - d > V::kWidth) {
       GemmRows<V, 2>(rows, weights, panel, keys, out + d, out_stride, true, ahead);
     } else {
@@ -137,13 +161,18 @@ void AttentionBlock(const AttentionBlockArgs& args) {
     const float* packed_v = args.packed_v + begin / kKeyBlock * args.packed_v_stride;
     for (int row = 0; row < args.queries; row += V::kTileRows) {
       const int rows = args.queries - row < V::kTileRows ? args.queries - row : V::kTileRows;
+      // Every key from here on lies behind every query of the tile.
+      if (args.causal && begin >= args.first_query + row + rows) continue;
       for (int64_t d = 0; d < head_dim; d += kDepthBlock) {
         const int64_t depth = head_dim - d < kDepthBlock ? head_dim - d : kDepthBlock;
         for (int key = 0; key < keys; key += kPanel) {
           const float* panel = packed_k + key * head_dim + d * kPanel;
           GemmRows<V, 2>(rows, queries + RowBlockOffset(row, d), panel, depth, scores + key,
-                         kRowStride, d > 0, {panel + depth * kPanel, kPanel});
+                         kRowStride, d > 0, {panel + depth * kPanel, kPanel * sizeof(float)});
         }
+      }
+      if (args.bias != nullptr || args.causal) {
+        BiasAndMaskTile<V>(scores, rows, keys, args, args.first_query + row, begin);
       }
       float keep[V::kWidth];
       SoftmaxTile<V>(scores, rows, keys, running[row / V::kTileRows], keep);

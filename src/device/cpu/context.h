@@ -1,10 +1,15 @@
 #pragma once
 
+#include <memory>
+#include <string_view>
+
+#include "absl/status/statusor.h"
 #include "base/mutex.h"
 #include "device/cpu/bf16_matmul.h"
 #include "device/cpu/isa.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/thread_pool.h"
+#include "device/cpu/weight_arena.h"
 #include "device/cpu/workspace.h"
 
 namespace darkroom::cpu {
@@ -25,6 +30,12 @@ struct Context {
   ThreadPool pool;
   Workspace workspace;
   Bf16MatmulCache bf16_matmuls;
+  std::unique_ptr<WeightArena> weights;  // between BeginWeights and EndWeights
+
+  // Where a packed weight goes now.
+  absl::StatusOr<WeightMemory> AllocateWeight(std::string_view what, size_t bytes) {
+    return weights != nullptr ? weights->Allocate(what, bytes) : WeightMemory::Heap(bytes);
+  }
 };
 
 }  // namespace darkroom::cpu

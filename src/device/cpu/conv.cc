@@ -13,7 +13,8 @@ namespace {
 // whole.
 class CpuConvWeight : public ConvWeight {
  public:
-  CpuConvWeight(PackedMatrix matrix, int64_t in_channels, int64_t kernel, int stride, int padding)
+  CpuConvWeight(PackedMatrix matrix, int64_t in_channels, int64_t kernel, int stride,
+                const ConvPadding& padding)
       : matrix_(std::move(matrix)),
         in_channels_(in_channels),
         kernel_(kernel),
@@ -24,14 +25,14 @@ class CpuConvWeight : public ConvWeight {
   const PackedMatrix& matrix() const { return matrix_; }
   int64_t kernel() const { return kernel_; }
   int stride() const { return stride_; }
-  int padding() const { return padding_; }
+  const ConvPadding& padding() const { return padding_; }
 
  private:
   PackedMatrix matrix_;
   int64_t in_channels_;
   int64_t kernel_;
   int stride_;
-  int padding_;
+  ConvPadding padding_;
 };
 
 // Appends the patch whose top left corner is (top, left), zeros where it leaves the image.
@@ -57,8 +58,8 @@ void AppendPatch(const Tensor& x, int64_t kernel, int64_t top, int64_t left, Row
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ConvWeight>> PackConv(Context& context, const Tensor& weight,
-                                                     const Tensor& bias, int stride, int padding,
-                                                     DType compute) {
+                                                     const Tensor& bias, int stride,
+                                                     const ConvPadding& padding, DType compute) {
   if (absl::Status status = CheckPackConv(weight, bias, stride, padding, compute); !status.ok()) {
     return status;
   }
@@ -69,7 +70,7 @@ absl::StatusOr<std::unique_ptr<ConvWeight>> PackConv(Context& context, const Ten
   const int64_t channels = weight.dims[1];
   const int64_t taps = weight.dims[2] * weight.dims[3];
   auto matrix = PackedMatrix::Make(
-      context, weight.dims[0], channels * taps, compute,
+      context, weight.dims[0], channels * taps, weight.dtype, compute,
       [&](int64_t column, float* values) {
         for (int64_t channel = 0; channel < channels; ++channel) {
           for (int64_t tap = 0; tap < taps; ++tap) {
@@ -100,14 +101,16 @@ absl::Status Conv2d(Context& context, const Conv2dArgs& args) {
                           .rows = args.out.dims[0] * out_width,
                           .read_row =
                               [&](int64_t row, RowWriter& writer) {
-                                AppendPatch(args.x, weight->kernel(),
-                                            row / out_width * weight->stride() - weight->padding(),
-                                            row % out_width * weight->stride() - weight->padding(),
-                                            writer);
+                                AppendPatch(
+                                    args.x, weight->kernel(),
+                                    row / out_width * weight->stride() - weight->padding().top,
+                                    row % out_width * weight->stride() - weight->padding().left,
+                                    writer);
                               },
                           .residual = args.residual.data,
                           .residual_dtype = args.residual.dtype,
                           .out = args.out.data,
+                          .out_stride = weight->out_channels(),
                           .out_dtype = args.out.dtype});
 }
 

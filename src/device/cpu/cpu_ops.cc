@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/numerics.h"
 #include "device/cpu/context.h"
 #include "device/cpu/ops_internal.h"
 #include "device/limits.h"
@@ -14,6 +15,9 @@
 
 namespace darkroom {
 namespace {
+
+// Raised when packed weights lie otherwise in memory though the program's results stay the same.
+constexpr int kPackedLayoutVersion = 1;
 
 // Every op has run when its call returns.
 class CpuStream : public Stream {
@@ -29,6 +33,18 @@ class CpuBuffer : public DeviceBuffer {
 
  private:
   cpu::AlignedBuffer memory_;
+};
+
+// A packed table. What is shared must not be written, which its user knows.
+class CpuTable : public DeviceBuffer {
+ public:
+  CpuTable(cpu::WeightMemory memory, size_t size) : memory_(std::move(memory)), size_(size) {}
+  void* data() override { return memory_.data(); }
+  size_t size() const override { return size_; }
+
+ private:
+  cpu::WeightMemory memory_;
+  size_t size_;
 };
 
 class CpuOps : public Ops {
@@ -62,13 +78,43 @@ class CpuOps : public Ops {
     return Copy("CopyToHost", host, device, bytes);
   }
 
-  absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(const Tensor& weight, const Tensor& bias,
+  absl::Status BeginWeights(const SharedWeights* shared) override {
+    MutexLock lock(context_.mutex);
+    context_.weights.reset();
+    const std::string numerics =
+        absl::StrCat(Isa(), "\n", Libraries(), "\n", kNumericsVersion, "\n", kPackedLayoutVersion);
+    if (shared == nullptr) {
+      context_.weights = std::make_unique<cpu::WeightArena>(numerics);
+      return absl::OkStatus();
+    }
+    auto arena = cpu::WeightArena::Share(numerics, *shared);
+    if (!arena.ok()) return arena.status();
+    context_.weights = *std::move(arena);
+    return absl::OkStatus();
+  }
+  absl::StatusOr<SharedWeights> EndWeights() override {
+    MutexLock lock(context_.mutex);
+    if (context_.weights == nullptr) {
+      return absl::FailedPreconditionError("EndWeights: BeginWeights comes first");
+    }
+    return std::exchange(context_.weights, nullptr)->Finish();
+  }
+  absl::StatusOr<std::unique_ptr<DeviceBuffer>> PackTable(
+      std::string_view name, size_t bytes, absl::FunctionRef<void(void*)> write) override {
+    MutexLock lock(context_.mutex);
+    auto memory = context_.AllocateWeight("table " + std::string(name), bytes);
+    if (!memory.ok()) return memory.status();
+    if (!memory->present()) write(memory->data());
+    return std::make_unique<CpuTable>(*std::move(memory), bytes);
+  }
+
+  absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(absl::Span<const LinearPart> parts,
                                                            DType compute) override {
     MutexLock lock(context_.mutex);
-    return cpu::PackLinear(context_, weight, bias, compute);
+    return cpu::PackLinear(context_, parts, compute);
   }
   absl::StatusOr<std::unique_ptr<ConvWeight>> PackConv(const Tensor& weight, const Tensor& bias,
-                                                       int stride, int padding,
+                                                       int stride, const ConvPadding& padding,
                                                        DType compute) override {
     MutexLock lock(context_.mutex);
     return cpu::PackConv(context_, weight, bias, stride, padding, compute);
@@ -83,6 +129,14 @@ class CpuOps : public Ops {
     MutexLock lock(context_.mutex);
     return cpu::LayerNormModulate(context_, args, batch);
   }
+  absl::Status Norm(const NormArgs& args, const PackedBatch& batch, Stream&) override {
+    MutexLock lock(context_.mutex);
+    return cpu::Norm(context_, args, batch);
+  }
+  absl::Status QkNormRope(const QkNormRopeArgs& args, const PackedBatch& batch, Stream&) override {
+    MutexLock lock(context_.mutex);
+    return cpu::QkNormRope(context_, args, batch);
+  }
   absl::Status Attention(const AttentionArgs& args, const PackedBatch& batch, Stream&) override {
     MutexLock lock(context_.mutex);
     return cpu::Attention(context_, args, batch);
@@ -90,6 +144,10 @@ class CpuOps : public Ops {
   absl::Status Patchify(const PatchifyArgs& args, const PackedBatch& batch, Stream&) override {
     MutexLock lock(context_.mutex);
     return cpu::Patchify(context_, args, batch);
+  }
+  absl::Status GatherRows(const GatherRowsArgs& args, const PackedBatch& batch, Stream&) override {
+    MutexLock lock(context_.mutex);
+    return cpu::GatherRows(context_, args, batch);
   }
   absl::Status TimestepEmbedding(const TimestepEmbeddingArgs& args, const PackedBatch& batch,
                                  Stream&) override {

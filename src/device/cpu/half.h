@@ -28,15 +28,42 @@ inline float F16ToFloat(uint16_t bits) {
   return sign != 0 ? -magnitude : magnitude;
 }
 
-// Element `i` of host or device memory of a floating-point dtype.
+// Element `i` of memory that may be unaligned.
+template <typename T>
+inline T LoadElement(const void* data, int64_t i) {
+  T value;
+  std::memcpy(&value, static_cast<const char*>(data) + i * static_cast<int64_t>(sizeof(T)),
+              sizeof(T));
+  return value;
+}
+
+// Element `i` of host or device memory of a floating-point dtype, aligned or not.
 inline float ElementAt(const void* data, DType dtype, int64_t i) {
   switch (dtype) {
     case DType::kBf16:
-      return Bf16ToFloat(static_cast<const uint16_t*>(data)[i]);
+      return Bf16ToFloat(LoadElement<uint16_t>(data, i));
     case DType::kF16:
-      return F16ToFloat(static_cast<const uint16_t*>(data)[i]);
+      return F16ToFloat(LoadElement<uint16_t>(data, i));
     default:
-      return static_cast<const float*>(data)[i];
+      return LoadElement<float>(data, i);
+  }
+}
+
+// `count` elements from the `first` on, as f32.
+inline void ReadElements(const void* data, DType dtype, int64_t first, int64_t count, float* to) {
+  switch (dtype) {
+    case DType::kBf16:
+      for (int64_t i = 0; i < count; ++i) {
+        to[i] = Bf16ToFloat(LoadElement<uint16_t>(data, first + i));
+      }
+      break;
+    case DType::kF16:
+      for (int64_t i = 0; i < count; ++i) {
+        to[i] = F16ToFloat(LoadElement<uint16_t>(data, first + i));
+      }
+      break;
+    default:
+      std::memcpy(to, static_cast<const float*>(data) + first, count * sizeof(float));
   }
 }
 

@@ -3,10 +3,12 @@
 namespace darkroom::cpu {
 
 const Kernels& KernelsFor(SimdLevel level) {
-  static const Kernels kAmxKernels = AmxKernels();
   switch (level) {
-    case SimdLevel::kAmx:
+    case SimdLevel::kAmx: {
+      // Made only here: even copying a table is compiled to instructions that lesser machines lack.
+      static const Kernels kAmxKernels = AmxKernels();
       return kAmxKernels;
+    }
     case SimdLevel::kAvx512:
       return Avx512Kernels();
     case SimdLevel::kAvx2:

@@ -14,15 +14,17 @@ namespace darkroom::cpu {
 // must not drag in the standard library: an inline function or a static initialiser compiled with
 // AVX-512 enabled could be the one that runs on a machine without it.
 
-// out = residual + gate * act(sums + bias), over `n` columns.
+// out = residual + gate * act(sums + bias), or factor * act(sums + bias), over `n` columns.
 struct EpilogueRow {
   const float* sums;     // padded to a multiple of 16
   const float* bias;     // padded to a multiple of 16
   const float* gate;     // or null: 1
   const void* residual;  // or null: 0; may be `out`
+  const void* factor;    // or null: 1; may be `out`; not with gate or residual
   void* out;
   int64_t n;
   DType residual_dtype;
+  DType factor_dtype;
   DType out_dtype;
 };
 
@@ -36,6 +38,32 @@ struct NormRow {
   float epsilon;
   DType x_dtype;
   DType out_dtype;
+};
+
+// out = norm(x) * weight + bias
+struct AffineNormRow {
+  const void* x;
+  const float* weight;
+  const float* bias;  // or null: 0
+  void* out;
+  int64_t n;
+  float epsilon;
+  DType x_dtype;
+  DType out_dtype;
+  bool rms;
+};
+
+// In place: every head x = x / sqrt(mean(x^2) + epsilon) * weight, then turned: x[i] * cos[i] +
+// x[i ^ 1] * sin[i].
+struct HeadsRow {
+  void* x;  // [heads, head_dim]
+  int64_t heads;
+  int64_t head_dim;
+  const float* weight;  // or null: not normalised
+  const float* cos;     // [head_dim], or null with sin: not turned
+  const float* sin;     // the first of each pair negative
+  float epsilon;
+  DType dtype;
 };
 
 // out = x * scale + shift, then SiLU if asked.
@@ -94,6 +122,11 @@ struct AttentionBlockArgs {
   int64_t keys;
   int64_t head_dim;
   float scale;
+  // Added to the scaled score of query i and key j, both counted in the sequence: bias[j - i]; or
+  // null. The bf16 kernel knows neither biases nor `causal`.
+  const float* bias;
+  int64_t first_query;  // the block's first, counted in the sequence
+  bool causal;
   const float* packed_k;  // the first key block's
   const float* packed_v;
   int64_t packed_k_stride;  // floats between key blocks
@@ -110,14 +143,21 @@ struct Kernels {
 
   void (*gemm_tile)(const float* a, int rows, int64_t depth, const float* b, int64_t panels,
                     float* c, int64_t c_stride);
+  // The same with B in bf16: the bits that it would have widened to f32 before.
+  void (*gemm_tile_bf16)(const float* a, int rows, int64_t depth, const uint16_t* b, int64_t panels,
+                         float* c, int64_t c_stride);
   void (*epilogue)(const EpilogueRow& row);
   void (*epilogue_gelu_tanh)(const EpilogueRow& row);
   void (*epilogue_gelu)(const EpilogueRow& row);
   void (*epilogue_silu)(const EpilogueRow& row);
+  void (*epilogue_quick_gelu)(const EpilogueRow& row);
+  void (*epilogue_relu)(const EpilogueRow& row);
   // Between f32 and bf16, or a copy.
   void (*convert_row)(const void* from, DType from_dtype, void* to, DType to_dtype, int64_t n);
   void (*silu_row)(const void* from, DType from_dtype, void* to, DType to_dtype, int64_t n);
   void (*layer_norm_row)(const NormRow& row);
+  void (*affine_norm_row)(const AffineNormRow& row);
+  void (*norm_rope_heads)(const HeadsRow& row);
   void (*add_row)(const AddRowArgs& row);
   void (*affine_row)(const AffineRowArgs& row);
   void (*channel_stats)(const ChannelStatsArgs& args);

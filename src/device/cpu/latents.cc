@@ -66,6 +66,15 @@ void StepChannel(const SamplerStepArgs& args, const SamplerUpdate& update, int64
         after += history * update.history_in;
         history = update.history_sample * before + update.history_model * model;
       }
+      if (update.mask != nullptr) {
+        const float mask = update.mask[at - plane];
+        float keep = update.known_weight * update.known[at];
+        if (update.noise != nullptr) keep += update.noise_weight * update.noise[at];
+        after = mask * after + (1.0f - mask) * keep;
+      }
+      if (update.denoised != nullptr) {
+        update.denoised[at] = update.denoised_sample * before + update.denoised_model * model;
+      }
       latents.data[at] = after;
     }
   }
@@ -80,6 +89,10 @@ absl::Status CheckUpdate(const SamplerStepArgs& args, int32_t job) {
     return absl::InvalidArgumentError(absl::StrCat(kOp, ": latents ", job, " have ",
                                                    latents.channels, " channels, the model gives ",
                                                    args.model_channels));
+  }
+  if (update.mask != nullptr && update.known == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(kOp, ": job ", job, " has a mask, but no known latents to keep"));
   }
   const int64_t tokens = int64_t{latents.height} * latents.width / args.patch / args.patch;
   const int64_t rows = args.model_output.dims[0];
@@ -124,6 +137,25 @@ absl::Status Patchify(Context& context, const PatchifyArgs& args, const PackedBa
                                   args.tokens.as<char>() + row * row_bytes, args.tokens.dtype,
                                   features);
     }
+  });
+  return absl::OkStatus();
+}
+
+absl::Status GatherRows(Context& context, const GatherRowsArgs& args, const PackedBatch& batch) {
+  if (absl::Status status = CheckGatherRows(args, batch); !status.ok()) return status;
+  const auto live = LiveSequences("GatherRows", batch);
+  if (!live.ok()) return live.status();
+  for (int32_t s = 0; s < live->sequences; ++s) {
+    if (args.sources[s] == nullptr && batch.boundaries[s + 1] > batch.boundaries[s]) {
+      return absl::InvalidArgumentError(absl::StrCat("GatherRows: sources[", s, "] is missing"));
+    }
+  }
+  const int64_t dim = args.out.dims[1];
+  context.pool.ParallelFor(live->sequences, [&](int64_t s, int) {
+    const int64_t rows = batch.boundaries[s + 1] - batch.boundaries[s];
+    if (rows == 0) return;
+    std::memcpy(args.out.as<float>() + batch.boundaries[s] * dim, args.sources[s],
+                rows * dim * sizeof(float));
   });
   return absl::OkStatus();
 }

@@ -20,24 +20,40 @@ class CpuLinearWeight : public LinearWeight {
   PackedMatrix matrix_;
 };
 
+// The part that holds a column of the whole; `column` becomes the part's own.
+const LinearPart& PartOf(absl::Span<const LinearPart> parts, int64_t& column) {
+  size_t i = 0;
+  for (; column >= parts[i].weight.dims[0]; ++i) column -= parts[i].weight.dims[0];
+  return parts[i];
+}
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(Context& context, const Tensor& weight,
-                                                         const Tensor& bias, DType compute) {
-  if (absl::Status status = CheckPackLinear(weight, bias, compute); !status.ok()) return status;
+absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(Context& context,
+                                                         absl::Span<const LinearPart> parts,
+                                                         DType compute) {
+  if (absl::Status status = CheckPackLinear(parts, compute); !status.ok()) return status;
   if (compute == DType::kBf16 && !context.isa.bf16) {
     return absl::InvalidArgumentError(
         "PackLinear: this machine has no bf16 instructions; compute in f32");
   }
-  const int64_t depth = weight.dims[1];
+  const int64_t depth = parts[0].weight.dims[1];
+  int64_t columns = 0;
+  DType source = DType::kBf16;
+  for (const LinearPart& part : parts) {
+    columns += part.weight.dims[0];
+    if (part.weight.dtype != DType::kBf16) source = DType::kF32;
+  }
   auto matrix = PackedMatrix::Make(
-      context, weight.dims[0], depth, compute,
+      context, columns, depth, source, compute,
       [&](int64_t column, float* values) {
-        for (int64_t k = 0; k < depth; ++k) {
-          values[k] = ElementAt(weight.data, weight.dtype, column * depth + k);
-        }
+        const Tensor& weight = PartOf(parts, column).weight;
+        ReadElements(weight.data, weight.dtype, column * depth, depth, values);
       },
-      [&](int64_t column) { return bias ? ElementAt(bias.data, bias.dtype, column) : 0.0f; });
+      [&](int64_t column) {
+        const Tensor& bias = PartOf(parts, column).bias;
+        return bias ? ElementAt(bias.data, bias.dtype, column) : 0.0f;
+      });
   if (!matrix.ok()) return matrix.status();
   return std::make_unique<CpuLinearWeight>(*std::move(matrix));
 }
@@ -69,7 +85,10 @@ absl::Status Linear(Context& context, const LinearArgs& args, const PackedBatch&
                  .row_to_sequence = batch.row_to_sequence,
                  .residual = args.residual.data,
                  .residual_dtype = args.residual.dtype,
+                 .factor = args.factor.data,
+                 .factor_dtype = args.factor.dtype,
                  .out = args.out.data,
+                 .out_stride = args.out_stride != 0 ? args.out_stride : matrix.columns(),
                  .out_dtype = args.out.dtype});
 }
 

@@ -5,6 +5,24 @@
 
 namespace darkroom::cpu {
 
+namespace {
+
+// table[0] to table[sequences] ascend within [0, end].
+absl::Status CheckAscending(const char* op, const char* name, const int32_t* table,
+                            int32_t sequences, int64_t end) {
+  int64_t previous = 0;
+  for (int32_t s = 0; s <= sequences; ++s) {
+    if (table[s] < previous || table[s] > end) {
+      return absl::InvalidArgumentError(absl::StrCat(op, ": ", name, "[", s, "] is ", table[s],
+                                                     ", must be ", previous, " to ", end));
+    }
+    previous = table[s];
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::StatusOr<int64_t> LiveRows(const char* op, const PackedBatch& batch) {
   const int64_t rows = *batch.live_rows;
   if (rows < 0 || rows > batch.capacity) {
@@ -36,15 +54,14 @@ absl::StatusOr<LiveBatch> LiveSequences(const char* op, const PackedBatch& batch
     return absl::InvalidArgumentError(absl::StrCat(op, ": live_sequences is ", live.sequences,
                                                    ", must be 0 to ", batch.sequences_max));
   }
-  int64_t previous = 0;
-  for (int32_t s = 0; live.sequences > 0 && s <= live.sequences; ++s) {
-    const int64_t boundary = batch.boundaries[s];
-    if (boundary < previous || boundary > live.rows) {
-      return absl::InvalidArgumentError(absl::StrCat(op, ": boundaries[", s, "] is ", boundary,
-                                                     ", must be ", previous, " to ", live.rows));
-    }
-    previous = boundary;
+  if (live.sequences == 0) return live;
+  absl::Status status =
+      CheckAscending(op, "boundaries", batch.boundaries, live.sequences, live.rows);
+  if (status.ok() && batch.prefix_boundaries != nullptr) {
+    status = CheckAscending(op, "prefix_boundaries", batch.prefix_boundaries, live.sequences,
+                            batch.boundaries[0]);
   }
+  if (!status.ok()) return status;
   return live;
 }
 

@@ -18,7 +18,8 @@ struct LiveBatch {
 absl::StatusOr<int64_t> LiveRows(const char* op, const PackedBatch& batch);
 // With row_to_sequence of every live row within sequences_max.
 absl::StatusOr<int64_t> LiveRowsOfSequences(const char* op, const PackedBatch& batch);
-// With live_sequences and boundaries: ascending from 0 to at most live_rows.
+// With live_sequences and boundaries: ascending from 0 to at most live_rows; prefix_boundaries, if
+// there are any, ascending from 0 to at most boundaries[0].
 absl::StatusOr<LiveBatch> LiveSequences(const char* op, const PackedBatch& batch);
 
 }  // namespace darkroom::cpu

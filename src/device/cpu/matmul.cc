@@ -19,6 +19,10 @@ EpilogueKernel EpilogueFor(const Kernels& kernels, Activation activation) {
       return kernels.epilogue_gelu;
     case Activation::kSilu:
       return kernels.epilogue_silu;
+    case Activation::kQuickGelu:
+      return kernels.epilogue_quick_gelu;
+    case Activation::kRelu:
+      return kernels.epilogue_relu;
     case Activation::kNone:
       break;
   }
@@ -100,8 +104,15 @@ class MatmulRun {
       const int64_t columns = std::min(weight_.block_columns(), weight_.columns() - column);
       if (f32_) {
         const int64_t panels = DivideUp(columns, context_.kernels.panel_width);
-        context_.kernels.gemm_tile(scratch.f32_rows(), rows, weight_.depth(),
-                                   weight_.panels(column), panels, scratch.sums(), kColumnBlock);
+        if (weight_.panel_dtype() == DType::kBf16) {
+          context_.kernels.gemm_tile_bf16(scratch.f32_rows(), rows, weight_.depth(),
+                                          weight_.panels<uint16_t>(column), panels, scratch.sums(),
+                                          kColumnBlock);
+        } else {
+          context_.kernels.gemm_tile(scratch.f32_rows(), rows, weight_.depth(),
+                                     weight_.panels<float>(column), panels, scratch.sums(),
+                                     kColumnBlock);
+        }
       } else if (!MultiplyBf16(rows, block, columns, scratch, thread)) {
         failed_.store(true, std::memory_order_relaxed);
         return;
@@ -156,8 +167,14 @@ class MatmulRun {
                           at * static_cast<int64_t>(ByteSize(args_.residual_dtype));
         finish.residual_dtype = args_.residual_dtype;
       }
+      if (args_.factor != nullptr) {
+        finish.factor = static_cast<const char*>(args_.factor) +
+                        at * static_cast<int64_t>(ByteSize(args_.factor_dtype));
+        finish.factor_dtype = args_.factor_dtype;
+      }
       finish.out =
-          static_cast<char*>(args_.out) + at * static_cast<int64_t>(ByteSize(args_.out_dtype));
+          static_cast<char*>(args_.out) +
+          ((row + r) * args_.out_stride + column) * static_cast<int64_t>(ByteSize(args_.out_dtype));
       finish.out_dtype = args_.out_dtype;
       finish.n = columns;
       epilogue_(finish);

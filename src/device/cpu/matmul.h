@@ -25,9 +25,10 @@ namespace darkroom::cpu {
 class PackedMatrix {
  public:
   // `read(column, values)`: writes the `depth` elements of one output column as f32. Called by
-  // several threads. `bias(column)` likewise. RESOURCE_EXHAUSTED, or INTERNAL when oneDNN fails.
+  // several threads. `bias(column)` likewise. `source`: bf16 when every element is one: then they
+  // are kept as such. RESOURCE_EXHAUSTED, or INTERNAL when oneDNN fails.
   static absl::StatusOr<PackedMatrix> Make(
-      Context& context, int64_t columns, int64_t depth, DType compute,
+      Context& context, int64_t columns, int64_t depth, DType source, DType compute,
       absl::FunctionRef<void(int64_t column, float* values)> read,
       absl::FunctionRef<float(int64_t column)> bias);
 
@@ -41,9 +42,12 @@ class PackedMatrix {
   int64_t row_block() const { return row_block_; }
   int64_t block_columns() const { return block_columns_; }
 
-  // f32: the panels that begin at `column`, a multiple of kColumnBlock.
-  const float* panels(int64_t column) const {
-    return static_cast<const float*>(values_.data()) + column * depth_;
+  // f32: the dtype that its panels are kept in, f32 or bf16, and those that begin at `column`, a
+  // multiple of kColumnBlock.
+  DType panel_dtype() const { return panel_dtype_; }
+  template <typename T>
+  const T* panels(int64_t column) const {
+    return static_cast<const T*>(values_.data()) + column * depth_;
   }
 
   // bf16: a column block's primitive and values.
@@ -55,18 +59,20 @@ class PackedMatrix {
   }
 
  private:
-  absl::Status PackF32(Context& context,
-                       absl::FunctionRef<void(int64_t column, float* values)> read);
+  template <typename T>
+  absl::Status PackPanels(Context& context,
+                          absl::FunctionRef<void(int64_t column, float* values)> read);
   absl::Status PackBf16(Context& context,
                         absl::FunctionRef<void(int64_t column, float* values)> read);
 
   int64_t columns_ = 0;
   int64_t depth_ = 0;
   DType compute_ = DType::kF32;
+  DType panel_dtype_ = DType::kF32;
   int64_t row_block_ = kRowBlock;
   int64_t block_columns_ = kColumnBlock;
-  AlignedBuffer values_;
-  AlignedBuffer bias_;
+  WeightMemory values_;
+  WeightMemory bias_;
   int64_t bf16_block_bytes_ = 0;
   Bf16Matmul* bf16_full_ = nullptr;  // owned by the context
   Bf16Matmul* bf16_last_ = nullptr;
@@ -102,11 +108,14 @@ struct MatmulArgs {
   // Rows of `columns` elements each.
   const void* residual = nullptr;
   DType residual_dtype = DType::kF32;
+  const void* factor = nullptr;  // not with gate or residual
+  DType factor_dtype = DType::kF32;
   void* out;
+  int64_t out_stride;  // elements
   DType out_dtype;
 };
 
-// out[r] = residual[r] + gate[seq(r)] * act(A[r] W^T + bias)
+// out[r] = residual[r] + gate[seq(r)] * act(A[r] W^T + bias), or factor[r] * that.
 absl::Status Matmul(Context& context, const MatmulArgs& args);
 
 }  // namespace darkroom::cpu

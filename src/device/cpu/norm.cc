@@ -65,6 +65,71 @@ absl::Status LayerNormModulate(Context& context, const LayerNormModulateArgs& ar
   return absl::OkStatus();
 }
 
+absl::Status Norm(Context& context, const NormArgs& args, const PackedBatch& batch) {
+  if (absl::Status status = CheckNorm(args, batch); !status.ok()) return status;
+  const auto rows = LiveRows("Norm", batch);
+  if (!rows.ok()) return rows.status();
+  const int64_t dim = args.x.dims[1];
+  const int64_t rows_per_task = RowsPerTask(dim);
+  context.pool.ParallelFor(DivideUp(*rows, rows_per_task), [&](int64_t task, int) {
+    const int64_t end = std::min(*rows, (task + 1) * rows_per_task);
+    for (int64_t r = task * rows_per_task; r < end; ++r) {
+      context.kernels.affine_norm_row(
+          {.x = args.x.as<char>() + r * dim * static_cast<int64_t>(ByteSize(args.x.dtype)),
+           .weight = args.weight.as<float>(),
+           .bias = args.bias.as<float>(),
+           .out = args.out.as<char>() + r * dim * static_cast<int64_t>(ByteSize(args.out.dtype)),
+           .n = dim,
+           .epsilon = args.epsilon,
+           .x_dtype = args.x.dtype,
+           .out_dtype = args.out.dtype,
+           .rms = args.rms});
+    }
+  });
+  return absl::OkStatus();
+}
+
+absl::Status QkNormRope(Context& context, const QkNormRopeArgs& args, const PackedBatch& batch) {
+  if (absl::Status status = CheckQkNormRope(args, batch); !status.ok()) return status;
+  const auto rows = LiveRows("QkNormRope", batch);
+  if (!rows.ok()) return rows.status();
+  const int64_t heads = args.qkv.dims[2];
+  const int64_t head_dim = args.qkv.dims[3];
+  const int64_t half = head_dim / 2;
+  const int64_t stride = args.row_stride != 0 ? args.row_stride : 3 * heads * head_dim;
+  const int64_t element = static_cast<int64_t>(ByteSize(args.qkv.dtype));
+  // A row's cosines and sines as the kernel reads them, once for all of its heads.
+  if (absl::Status status = context.workspace.Reserve(2 * head_dim * sizeof(float)); !status.ok()) {
+    return status;
+  }
+  const int64_t rows_per_task = RowsPerTask(2 * heads * head_dim);
+  context.pool.ParallelFor(DivideUp(*rows, rows_per_task), [&](int64_t task, int thread) {
+    float* cos = args.cos ? context.workspace.thread<float>(thread) : nullptr;
+    float* sin = args.cos ? cos + head_dim : nullptr;
+    const int64_t end = std::min(*rows, (task + 1) * rows_per_task);
+    for (int64_t r = task * rows_per_task; r < end; ++r) {
+      for (int64_t i = 0; args.cos && i < head_dim; ++i) {
+        const float sine = args.sin.as<float>()[r * half + i / 2];
+        cos[i] = args.cos.as<float>()[r * half + i / 2];
+        sin[i] = i % 2 == 0 ? -sine : sine;
+      }
+      for (int64_t which = 0; which < 2; ++which) {
+        const Tensor& weight = which == 0 ? args.q_weight : args.k_weight;
+        context.kernels.norm_rope_heads(
+            {.x = args.qkv.as<char>() + (r * stride + which * heads * head_dim) * element,
+             .heads = heads,
+             .head_dim = head_dim,
+             .weight = weight.as<float>(),
+             .cos = cos,
+             .sin = sin,
+             .epsilon = args.epsilon,
+             .dtype = args.qkv.dtype});
+      }
+    }
+  });
+  return absl::OkStatus();
+}
+
 absl::Status GroupNorm(Context& context, const GroupNormArgs& args) {
   if (absl::Status status = CheckGroupNorm(args); !status.ok()) return status;
   const int64_t pixels = args.x.dims[0] * args.x.dims[1];

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -25,45 +26,70 @@ int64_t Bf16BlockColumns(int64_t depth) {
   return std::clamp<int64_t>(fitting, kStep, kColumnBlock);
 }
 
+// An f32 as itself, or as the bf16 that it is.
+template <typename T>
+T Exactly(float value) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    return value;
+  } else {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof(bits));
+    return static_cast<T>(bits >> 16);
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<PackedMatrix> PackedMatrix::Make(
-    Context& context, int64_t columns, int64_t depth, DType compute,
+    Context& context, int64_t columns, int64_t depth, DType source, DType compute,
     absl::FunctionRef<void(int64_t column, float* values)> read,
     absl::FunctionRef<float(int64_t column)> bias) {
   PackedMatrix matrix;
   matrix.columns_ = columns;
   matrix.depth_ = depth;
   matrix.compute_ = compute;
-  auto bias_values = AlignedBuffer::Make(RoundUp(columns, kColumnBlock) * sizeof(float));
+  auto bias_values = context.AllocateWeight("bias", RoundUp(columns, kColumnBlock) * sizeof(float));
   if (!bias_values.ok()) return bias_values.status();
   matrix.bias_ = *std::move(bias_values);
-  for (int64_t c = 0; c < columns; ++c) static_cast<float*>(matrix.bias_.data())[c] = bias(c);
-  const absl::Status packed =
-      compute == DType::kF32 ? matrix.PackF32(context, read) : matrix.PackBf16(context, read);
+  for (int64_t c = 0; c < columns && !matrix.bias_.present(); ++c) {
+    static_cast<float*>(matrix.bias_.data())[c] = bias(c);
+  }
+  absl::Status packed;
+  if (compute == DType::kBf16) {
+    packed = matrix.PackBf16(context, read);
+  } else if (source == DType::kBf16) {
+    matrix.panel_dtype_ = DType::kBf16;
+    packed = matrix.PackPanels<uint16_t>(context, read);
+  } else {
+    packed = matrix.PackPanels<float>(context, read);
+  }
   if (!packed.ok()) return packed;
   return matrix;
 }
 
-absl::Status PackedMatrix::PackF32(Context& context,
-                                   absl::FunctionRef<void(int64_t column, float* values)> read) {
+template <typename T>
+absl::Status PackedMatrix::PackPanels(Context& context,
+                                      absl::FunctionRef<void(int64_t column, float* values)> read) {
   const int width = context.kernels.panel_width;
   const int64_t panels = DivideUp(columns_, width);
-  auto values = AlignedBuffer::Make(panels * width * depth_ * sizeof(float));
+  auto values = context.AllocateWeight(
+      absl::StrCat("panels ", columns_, " x ", depth_, " by ", width, " of ", sizeof(T)),
+      panels * width * depth_ * sizeof(T));
   if (!values.ok()) return values.status();
   values_ = *std::move(values);
+  if (values_.present()) return absl::OkStatus();
   if (absl::Status status = context.workspace.Reserve(depth_ * sizeof(float)); !status.ok()) {
     return status;
   }
-  float* to = static_cast<float*>(values_.data());
+  T* to = static_cast<T*>(values_.data());
   context.pool.ParallelFor(panels, [&](int64_t panel, int thread) {
     float* column_values = context.workspace.thread<float>(thread);
     for (int64_t i = 0; i < width && panel * width + i < columns_; ++i) {
       read(panel * width + i, column_values);
       for (int64_t begin = 0; begin < depth_; begin += kDepthBlock) {
-        float* first = to + PanelOffset(begin, panel * width + i, depth_, panels * width, width);
+        T* first = to + PanelOffset(begin, panel * width + i, depth_, panels * width, width);
         const int64_t count = std::min<int64_t>(kDepthBlock, depth_ - begin);
-        for (int64_t k = 0; k < count; ++k) first[k * width] = column_values[begin + k];
+        for (int64_t k = 0; k < count; ++k) first[k * width] = Exactly<T>(column_values[begin + k]);
       }
     }
   });
@@ -83,9 +109,11 @@ absl::Status PackedMatrix::PackBf16(Context& context,
   bf16_full_ = *full;
   bf16_last_ = *last;
   bf16_block_bytes_ = RoundUp(std::max(bf16_full_->packed_bytes(), bf16_last_->packed_bytes()), 64);
-  auto values = AlignedBuffer::Make(blocks * bf16_block_bytes_);
+  auto values = context.AllocateWeight(absl::StrCat("bf16 ", columns_, " x ", depth_),
+                                       blocks * bf16_block_bytes_);
   if (!values.ok()) return values.status();
   values_ = *std::move(values);
+  if (values_.present()) return absl::OkStatus();
   const size_t plain_bytes = block_columns_ * depth_ * sizeof(uint16_t);
   if (absl::Status status = context.workspace.Reserve(plain_bytes + depth_ * sizeof(float));
       !status.ok()) {

@@ -88,6 +88,20 @@ struct SiluActivation {
   }
 };
 
+struct QuickGeluActivation {
+  template <class V>
+  static typename V::Reg Apply(typename V::Reg x) {
+    return QuickGelu<V>(x);
+  }
+};
+struct ReluActivation {
+  template <class V>
+  static typename V::Reg Apply(typename V::Reg x) {
+    // The constant first, so that a NaN goes through.
+    return V::Max(V::Zero(), x);
+  }
+};
+
 template <class V, class A>
 void Epilogue(const EpilogueRow& row) {
   ForEachVector<V>(row.n, [&](int64_t i, int64_t n) {
@@ -99,24 +113,42 @@ void Epilogue(const EpilogueRow& row) {
                               : V::Add(y, residual);
     } else if (row.gate != nullptr) {
       y = V::Mul(LoadRow<V>(row.gate, DType::kF32, i, n), y);
+    } else if (row.factor != nullptr) {
+      y = V::Mul(LoadRow<V>(row.factor, row.factor_dtype, i, n), y);
     }
     StoreRow<V>(row.out, row.out_dtype, i, n, y);
   });
 }
 
-// Two passes, as E[x^2] - E[x]^2 loses what a large mean leaves. Lanes sum strided elements, then
-// each other: a fixed order.
+// Of a row: the mean, or 0 with `rms`, and the variance or mean square. Two passes, as E[x^2] -
+// E[x]^2 loses what a large mean leaves. Lanes sum strided elements, then each other: a fixed
+// order.
+struct RowMoments {
+  float mean;
+  float variance;
+};
+
 template <class V>
-void LayerNormRow(const NormRow& row) {
-  const float inverse_n = 1.0f / static_cast<float>(row.n);
-  auto sum = V::Zero();
-  ForEachVector<V>(row.n, [&](int64_t i, int64_t n) {
-    sum = V::Add(sum, LoadRow<V>(row.x, row.x_dtype, i, n));
-  });
-  const auto mean = V::Broadcast(V::SumLanes(sum) * inverse_n);
+inline float MeanSquare(const void* x, DType dtype, int64_t count) {
   auto squares = V::Zero();
-  ForEachVector<V>(row.n, [&](int64_t i, int64_t n) {
-    auto d = V::Sub(LoadRow<V>(row.x, row.x_dtype, i, n), mean);
+  ForEachVector<V>(count, [&](int64_t i, int64_t n) {
+    const auto value = LoadRow<V>(x, dtype, i, n);
+    squares = V::Fma(value, value, squares);
+  });
+  return V::SumLanes(squares) / static_cast<float>(count);
+}
+
+template <class V>
+inline RowMoments Moments(const void* x, DType dtype, int64_t count) {
+  const float inverse_n = 1.0f / static_cast<float>(count);
+  auto sum = V::Zero();
+  ForEachVector<V>(count,
+                   [&](int64_t i, int64_t n) { sum = V::Add(sum, LoadRow<V>(x, dtype, i, n)); });
+  const float mean = V::SumLanes(sum) * inverse_n;
+  const auto mean_all = V::Broadcast(mean);
+  auto squares = V::Zero();
+  ForEachVector<V>(count, [&](int64_t i, int64_t n) {
+    auto d = V::Sub(LoadRow<V>(x, dtype, i, n), mean_all);
     if (n < V::kWidth) {
       // Lanes beyond the end hold -mean.
       float lane[V::kWidth];
@@ -125,14 +157,59 @@ void LayerNormRow(const NormRow& row) {
     }
     squares = V::Fma(d, d, squares);
   });
-  const float variance = V::SumLanes(squares) * inverse_n;
-  const auto scale_all = V::Broadcast(1.0f / __builtin_sqrtf(variance + row.epsilon));
+  return {mean, V::SumLanes(squares) * inverse_n};
+}
+
+template <class V>
+void LayerNormRow(const NormRow& row) {
+  const RowMoments moments = Moments<V>(row.x, row.x_dtype, row.n);
+  const auto mean = V::Broadcast(moments.mean);
+  const auto scale_all = V::Broadcast(1.0f / __builtin_sqrtf(moments.variance + row.epsilon));
   ForEachVector<V>(row.n, [&](int64_t i, int64_t n) {
     auto y = V::Mul(V::Sub(LoadRow<V>(row.x, row.x_dtype, i, n), mean), scale_all);
     if (row.scale != nullptr) y = V::Fma(y, LoadRow<V>(row.scale, DType::kF32, i, n), y);
     if (row.shift != nullptr) y = V::Add(y, LoadRow<V>(row.shift, DType::kF32, i, n));
     StoreRow<V>(row.out, row.out_dtype, i, n, y);
   });
+}
+
+template <class V>
+void AffineNorm(const AffineNormRow& row) {
+  const RowMoments moments = row.rms ? RowMoments{0.0f, MeanSquare<V>(row.x, row.x_dtype, row.n)}
+                                     : Moments<V>(row.x, row.x_dtype, row.n);
+  const auto mean = V::Broadcast(moments.mean);
+  const auto scale_all = V::Broadcast(1.0f / __builtin_sqrtf(moments.variance + row.epsilon));
+  ForEachVector<V>(row.n, [&](int64_t i, int64_t n) {
+    const auto y = V::Mul(V::Sub(LoadRow<V>(row.x, row.x_dtype, i, n), mean), scale_all);
+    const auto weight = LoadRow<V>(row.weight, DType::kF32, i, n);
+    StoreRow<V>(row.out, row.out_dtype, i, n,
+                row.bias != nullptr ? V::Fma(y, weight, LoadRow<V>(row.bias, DType::kF32, i, n))
+                                    : V::Mul(y, weight));
+  });
+}
+
+template <class V>
+void NormRopeHeads(const HeadsRow& row) {
+  const int64_t head_bytes = row.head_dim * static_cast<int64_t>(ByteSize(row.dtype));
+  for (int64_t head = 0; head < row.heads; ++head) {
+    void* x = static_cast<char*>(row.x) + head * head_bytes;
+    auto scale = V::Zero();
+    if (row.weight != nullptr) {
+      const float square = MeanSquare<V>(x, row.dtype, row.head_dim);
+      scale = V::Broadcast(1.0f / __builtin_sqrtf(square + row.epsilon));
+    }
+    ForEachVector<V>(row.head_dim, [&](int64_t i, int64_t n) {
+      auto y = LoadRow<V>(x, row.dtype, i, n);
+      if (row.weight != nullptr) {
+        y = V::Mul(V::Mul(y, scale), LoadRow<V>(row.weight, DType::kF32, i, n));
+      }
+      if (row.cos != nullptr) {
+        const auto turned = V::Mul(V::SwapPairs(y), LoadRow<V>(row.sin, DType::kF32, i, n));
+        y = V::Fma(y, LoadRow<V>(row.cos, DType::kF32, i, n), turned);
+      }
+      StoreRow<V>(x, row.dtype, i, n, y);
+    });
+  }
 }
 
 // The channels of up to kVectors vectors, row after row, so that memory is read in runs.

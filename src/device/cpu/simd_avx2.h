@@ -63,6 +63,7 @@ struct Avx2 {
     const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
   }
+  static Reg SwapPairs(Reg a) { return _mm256_permute_ps(a, 0xb1); }
   static void Transpose(Reg* a) {
     // Pairs of rows, pairs of pairs within 128-bit halves, then the halves themselves.
     Reg b[kWidth];

@@ -11,9 +11,9 @@ namespace darkroom::cpu {
 // and stores, partial ones that touch only the first `n` elements (the rest read as zero), and
 // elementwise arithmetic. Max and Min give the second operand where one is NaN. ScaleByPowerOf2
 // gives a * 2^n for integral n where the result is a normal number. SumLanes
-// adds halves until one is left, a fixed order. Transpose turns a square of
-// kWidth registers. `kTileRows` is the height of
-// the matrix kernel's register tile, which is two vectors wide.
+// adds halves until one is left, a fixed order. SwapPairs exchanges elements 2i and 2i + 1.
+// Transpose turns a square of kWidth registers. `kTileRows` is the height of the matrix kernel's
+// register tile, which is two vectors wide.
 //
 // This one is for any x86-64 machine (SSE2): it has no fused multiply-add, so a product is rounded
 // before it is added.
@@ -76,6 +76,7 @@ struct Generic {
     const Reg pairs = Max(a, _mm_movehl_ps(a, a));
     return _mm_cvtss_f32(_mm_max_ss(pairs, _mm_shuffle_ps(pairs, pairs, 1)));
   }
+  static Reg SwapPairs(Reg a) { return _mm_shuffle_ps(a, a, 0xb1); }
   static void Transpose(Reg* a) { _MM_TRANSPOSE4_PS(a[0], a[1], a[2], a[3]); }
 
  private:

@@ -33,6 +33,13 @@ inline typename V::Reg Silu(typename V::Reg x) {
   return V::Div(x, V::Add(V::Broadcast(1.0f), e));
 }
 
+// x / (1 + e^(-1.702 x))
+template <class V>
+inline typename V::Reg QuickGelu(typename V::Reg x) {
+  const auto e = Exp2<V>(V::Mul(x, V::Broadcast(-1.702f * kLog2E)));
+  return V::Div(x, V::Add(V::Broadcast(1.0f), e));
+}
+
 // x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), written as x * sigmoid of twice the argument.
 template <class V>
 inline typename V::Reg GeluTanh(typename V::Reg x) {

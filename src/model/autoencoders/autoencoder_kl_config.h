@@ -7,7 +7,7 @@
 
 namespace darkroom {
 
-// The fields of an AutoencoderKL's configuration that change what decoding computes.
+// The fields of an AutoencoderKL's configuration that change what encoding and decoding compute.
 struct AutoencoderKlConfig {
   // Red, green, blue.
   static constexpr int kPixelChannels = 3;
@@ -18,6 +18,7 @@ struct AutoencoderKlConfig {
   int layers_per_block = 1;
   int norm_groups = 32;
   bool mid_attention = true;
+  bool quant_conv = true;
   bool post_quant_conv = true;
   double scaling_factor = 0.18215;
   double shift_factor = 0;

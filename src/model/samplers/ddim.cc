@@ -4,6 +4,9 @@
 #include <cmath>
 #include <numbers>
 
+#include "absl/strings/str_cat.h"
+#include "base/denoise_steps.h"
+#include "base/error.h"
 #include "model/limits.h"
 
 namespace darkroom {
@@ -201,6 +204,68 @@ StepCoefficients DdimSampler::Step(int timestep, int previous) const {
       break;
   }
   return {.sample = static_cast<float>(sample), .model = static_cast<float>(model)};
+}
+
+// x0 is signal * x - noise * v, and so on; epsilon follows from x = signal * x0 + noise * epsilon.
+Evaluation DdimSampler::Evaluate(int timestep, int previous) const {
+  const StepCoefficients step = Step(timestep, previous);
+  Evaluation evaluation;
+  evaluation.timestep = static_cast<float>(timestep);
+  evaluation.sigma = timestep;
+  evaluation.sample = step.sample;
+  evaluation.model = step.model;
+  const StepCoefficients clean = Denoised(timestep);
+  evaluation.denoised_sample = clean.sample;
+  evaluation.denoised_model = clean.model;
+  const double alpha = alpha_cumprod(previous);
+  evaluation.known = static_cast<float>(std::sqrt(alpha));
+  evaluation.noise = static_cast<float>(std::sqrt(1 - alpha));
+  return evaluation;
+}
+
+StepCoefficients DdimSampler::Denoised(int timestep) const {
+  const double alpha = alpha_cumprod(timestep);
+  const double signal = std::sqrt(alpha);
+  const double noise = std::sqrt(1 - alpha);
+  switch (config_.prediction_type) {
+    case PredictionType::kEpsilon:
+      return {.sample = static_cast<float>(1 / signal),
+              .model = static_cast<float>(-noise / signal)};
+    case PredictionType::kVPrediction:
+      return {.sample = static_cast<float>(signal), .model = static_cast<float>(-noise)};
+    case PredictionType::kSample:
+      return {.sample = 0, .model = 1};
+  }
+  return {};
+}
+
+Schedule DdimSampler::MakeSchedule(int steps, int64_t image_tokens, double strength) const {
+  const std::vector<int> timesteps = Timesteps(steps);
+  Schedule schedule;
+  for (size_t i = static_cast<size_t>(SkippedSteps(steps, strength)); i < timesteps.size(); ++i) {
+    schedule.evaluations.push_back(Evaluate(timesteps[i], PreviousTimestep(timesteps[i], steps)));
+  }
+  if (strength < 1 && !schedule.evaluations.empty()) {
+    const double alpha = alpha_cumprod(static_cast<int>(schedule.evaluations.front().sigma));
+    schedule.start_known = static_cast<float>(std::sqrt(alpha));
+    schedule.start_noise = static_cast<float>(std::sqrt(1 - alpha));
+  }
+  return schedule;
+}
+
+absl::StatusOr<Evaluation> DdimSampler::MakeStep(double sigma, double next) const {
+  const double train = config_.train_timesteps;
+  const auto whole = [train](double level) {
+    return level >= -1 && level < train && level == std::floor(level);
+  };
+  if (!whole(sigma) || !whole(next) || sigma < 0 || next >= sigma) {
+    const std::string problem =
+        absl::StrCat("must be two descending timesteps from ", train - 1, " to -1");
+    return Error(absl::StatusCode::kInvalidArgument, "SIGMAS_INVALID",
+                 absl::StrCat("sigmas ", problem))
+        .Field("sigmas", problem);
+  }
+  return Evaluate(static_cast<int>(sigma), static_cast<int>(next));
 }
 
 }  // namespace darkroom

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "model/config_reader.h"
+#include "model/samplers/sampler.h"
 
 namespace darkroom {
 
@@ -37,15 +38,20 @@ absl::StatusOr<DdimConfig> ReadDdimConfig(ConfigReader& reader);
 
 // DDIM without added noise (eta 0; Song et al., "Denoising Diffusion Implicit Models", formula 12).
 // Immutable.
-class DdimSampler {
+class DdimSampler : public Sampler {
  public:
   explicit DdimSampler(const DdimConfig& config);
+
+  std::string_view name() const override { return "ddim"; }
+  // Every number of steps up to this is possible.
+  int steps_max() const override { return steps_max_; }
+  Schedule MakeSchedule(int steps, int64_t image_tokens, double strength) const override;
+  // Levels are whole timesteps; -1 stands for clean latents.
+  absl::StatusOr<Evaluation> MakeStep(double sigma, double next) const override;
 
   // Timesteps of a run, in the order they are run; empty when `steps` is below 1, above
   // kStepsMax, or more than the training schedule has room for.
   std::vector<int> Timesteps(int steps) const;
-  // Every number of steps up to this is possible.
-  int steps_max() const { return steps_max_; }
   int train_timesteps() const { return config_.train_timesteps; }
   // The timestep that a step of a run with `steps` steps leads to; negative: clean latents.
   int PreviousTimestep(int timestep, int steps) const {
@@ -54,6 +60,9 @@ class DdimSampler {
   // The step from `timestep` to `previous`, computed in double precision and rounded once.
   // REQUIRES: 0 <= timestep < train_timesteps, previous < train_timesteps.
   StepCoefficients Step(int timestep, int previous) const;
+  // The clean latents that the model's output stands for at `timestep`.
+  StepCoefficients Denoised(int timestep) const;
+  const DdimConfig& config() const { return config_; }
   // Whether every timestep's coefficients are finite numbers.
   bool IsFinite() const;
   // Cumulative product of alphas; `timestep` negative: that of the clean latents.
@@ -62,6 +71,8 @@ class DdimSampler {
   }
 
  private:
+  Evaluation Evaluate(int timestep, int previous) const;
+
   DdimConfig config_;
   std::vector<float> alphas_cumprod_;
   float final_alpha_cumprod_ = 1.0f;

@@ -115,9 +115,11 @@ std::vector<float> DitAxisPositions(const DitConfig& config, int count) {
 
 DitTransformer::DitTransformer(const DitConfig& config, Weights& weights) : config_(config) {
   const int64_t dim = config.dim();
-  patch_source_ = {
-      weights.Take("pos_embed.proj.weight", {dim, config.in_channels, config.patch, config.patch}),
-      weights.Take("pos_embed.proj.bias", {dim})};
+  // A convolution whose stride is its kernel: a matrix over patches.
+  const Tensor patch =
+      weights.Take("pos_embed.proj.weight", {dim, config.in_channels, config.patch, config.patch});
+  patch_source_ = {Tensor(patch.data, patch.dtype, {dim, config.patch_features()}),
+                   weights.Take("pos_embed.proj.bias", {dim})};
   for (int i = 0; i < config.layers; ++i) block_sources_.push_back(TakeBlock(weights, i));
   head_modulation_source_ = {weights.Take("proj_out_1.weight", {kHeadModulations * dim, dim}),
                              weights.Take("proj_out_1.bias", {kHeadModulations * dim})};
@@ -128,10 +130,7 @@ DitTransformer::DitTransformer(const DitConfig& config, Weights& weights) : conf
 DitTransformer::BlockSource DitTransformer::TakeBlock(Weights& weights, int index) const {
   const std::string block = absl::StrCat("transformer_blocks.", index, ".");
   const auto take = [&](const std::string& name, int64_t out, int64_t in, bool bias = true) {
-    LinearSource source;
-    source.weight = weights.Take(absl::StrCat(block, name, ".weight"), {out, in});
-    if (bias) source.bias = weights.Take(absl::StrCat(block, name, ".bias"), {out});
-    return source;
+    return TakeLinear(weights, block + name, out, in, bias);
   };
   const int64_t dim = config_.dim();
   BlockSource source;
@@ -149,63 +148,31 @@ DitTransformer::BlockSource DitTransformer::TakeBlock(Weights& weights, int inde
   return source;
 }
 
-absl::StatusOr<std::unique_ptr<LinearWeight>> DitTransformer::Pack(
-    absl::Span<const LinearSource> rows) const {
-  std::vector<Tensor> weights;
-  std::vector<Tensor> biases;
-  int64_t out = 0;
-  for (const LinearSource& source : rows) {
-    weights.push_back(source.weight);
-    if (source.bias) biases.push_back(source.bias);
-    out += source.weight.dim(0);
-  }
-  std::vector<float> weight = ToFloat(weights);
-  std::vector<float> bias = ToFloat(biases);
-  const int64_t in = static_cast<int64_t>(weight.size()) / out;
-  const Tensor bias_tensor =
-      bias.empty() ? Tensor()
-                   : Tensor(bias.data(), DType::kF32, {static_cast<int64_t>(bias.size())});
-  return ops_->PackLinear(Tensor(weight.data(), DType::kF32, {out, in}), bias_tensor, compute_);
-}
-
-absl::StatusOr<DitTransformer::Block> DitTransformer::LoadBlock(const BlockSource& source) const {
-  Block block;
-  const std::pair<std::unique_ptr<LinearWeight>*, std::vector<LinearSource>> packings[] = {
-      {&block.timestep_1, {source.timestep_1}},
-      {&block.timestep_2, {source.timestep_2}},
-      {&block.modulation, {source.modulation}},
-      {&block.qkv, {source.q, source.k, source.v}},
-      {&block.attention_out, {source.attention_out}},
-      {&block.up, {source.up}},
-      {&block.down, {source.down}}};
-  for (const auto& [packed, rows] : packings) {
-    absl::StatusOr<std::unique_ptr<LinearWeight>> weight = Pack(rows);
-    if (!weight.ok()) return weight.status();
-    *packed = *std::move(weight);
-  }
+absl::Status DitTransformer::LoadBlock(const BlockSource& source, Block& block) const {
   block.labels = ToFloat(source.labels.weight);
-  return block;
+  return PackAll({{&block.timestep_1, {source.timestep_1}},
+                  {&block.timestep_2, {source.timestep_2}},
+                  {&block.modulation, {source.modulation}},
+                  {&block.qkv, {source.q, source.k, source.v}},
+                  {&block.attention_out, {source.attention_out}},
+                  {&block.up, {source.up}},
+                  {&block.down, {source.down}}},
+                 compute_, *ops_);
 }
 
 absl::Status DitTransformer::Load(DType compute, Ops& ops, Stream& stream) {
   ops_ = &ops;
   compute_ = compute;
-  const std::pair<std::unique_ptr<LinearWeight>*, const LinearSource*> packings[] = {
-      {&patch_, &patch_source_},
-      {&head_modulation_, &head_modulation_source_},
-      {&head_, &head_source_}};
-  for (const auto& [packed, source] : packings) {
-    absl::StatusOr<std::unique_ptr<LinearWeight>> weight = Pack({*source});
-    if (!weight.ok()) return weight.status();
-    *packed = *std::move(weight);
-  }
+  absl::Status status = PackAll({{&patch_, {patch_source_}},
+                                 {&head_modulation_, {head_modulation_source_}},
+                                 {&head_, {head_source_}}},
+                                compute, ops);
   for (const BlockSource& source : block_sources_) {
-    absl::StatusOr<Block> block = LoadBlock(source);
-    if (!block.ok()) return block.status();
-    blocks_.push_back(*std::move(block));
+    if (!status.ok()) return status;
+    status = LoadBlock(source, blocks_.emplace_back());
   }
   block_sources_.clear();
-  return absl::OkStatus();
+  return status;
 }
 
 void DitTransformer::GatherLabel(int class_id, absl::Span<float> out) const {

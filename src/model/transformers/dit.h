@@ -12,6 +12,7 @@
 #include "absl/types/span.h"
 #include "darkroom/ops.h"
 #include "model/config_reader.h"
+#include "model/linear_source.h"
 #include "model/weights.h"
 
 namespace darkroom {
@@ -85,11 +86,6 @@ class DitTransformer {
   void set_probe(Probe probe) { probe_ = std::move(probe); }
 
  private:
-  // Tensors in the files, between the passes.
-  struct LinearSource {
-    Tensor weight;
-    Tensor bias;
-  };
   struct BlockSource {
     LinearSource timestep_1, timestep_2, labels, modulation;
     LinearSource q, k, v, attention_out, up, down;
@@ -102,8 +98,7 @@ class DitTransformer {
   struct Scratch;
 
   BlockSource TakeBlock(Weights& weights, int index) const;
-  absl::StatusOr<Block> LoadBlock(const BlockSource& source) const;
-  absl::StatusOr<std::unique_ptr<LinearWeight>> Pack(absl::Span<const LinearSource> rows) const;
+  absl::Status LoadBlock(const BlockSource& source, Block& block) const;
   // Sizes only when `base` is null.
   Scratch MakeScratch(char* base, int64_t capacity, int32_t sequences_max) const;
   absl::Status Condition(const DitForward& forward, int index, const Scratch& scratch,

@@ -25,10 +25,15 @@ static_assert(offsetof(SamplerUpdate, guidance) == offsetof(darkroom::SamplerUpd
 static_assert(offsetof(SamplerUpdate, model) == offsetof(darkroom::SamplerUpdate, model));
 static_assert(offsetof(SamplerUpdate, history_model) ==
               offsetof(darkroom::SamplerUpdate, history_model));
+static_assert(offsetof(SamplerUpdate, mask) == offsetof(darkroom::SamplerUpdate, mask));
+static_assert(offsetof(SamplerUpdate, denoised) == offsetof(darkroom::SamplerUpdate, denoised));
+static_assert(offsetof(SamplerUpdate, denoised_model) ==
+              offsetof(darkroom::SamplerUpdate, denoised_model));
 
 struct Shape {
   int32_t channels, height, width;
   bool guided, history;
+  bool painted = false;  // with a mask and a preview
 };
 
 // Jobs of different shapes whose branches lie in one packed model output, conditional ones first.
@@ -59,6 +64,7 @@ class Problem {
     SamplerUpdate update;  // with null pointers
     std::vector<float> latents;
     std::vector<float> history;
+    std::vector<float> mask, known, noise, denoised;  // of painted jobs
   };
 
   const SamplerStepArgs& args() const { return args_; }
@@ -99,6 +105,17 @@ class Problem {
                        .history_model = factor[5]},
             .latents = Random(elements),
             .history = Random(shape.history ? elements : 0)};
+    if (shape.painted) {
+      job.mask = Random(size_t{1} * shape.height * shape.width);
+      job.known = Random(elements);
+      job.noise = Random(elements);
+      job.denoised.resize(elements);
+      const auto weights = Random(4);
+      job.update.known_weight = weights[0];
+      job.update.noise_weight = weights[1];
+      job.update.denoised_sample = weights[2];
+      job.update.denoised_model = weights[3];
+    }
     args_.elements_max = std::max(args_.elements_max, static_cast<int64_t>(elements));
     jobs_.push_back(std::move(job));
     return shape.guided ? 2 * tokens : tokens;
@@ -138,7 +155,15 @@ void ExpectReference(const Problem& problem, const std::vector<Problem::Job>& re
               const double kept = update.history_sample * x + update.history_model * m;
               ASSERT_NEAR(results[j].history[i], kept, 4e-6 * (1 + std::abs(m))) << j << " " << i;
             }
-            ASSERT_NEAR(results[j].latents[i], expected, 4e-6 * (1 + std::abs(m))) << j << " " << i;
+            if (shape.painted) {
+              const double mask = before.mask[i % (shape.height * shape.width)];
+              expected = mask * expected + (1 - mask) * (update.known_weight * before.known[i] +
+                                                         update.noise_weight * before.noise[i]);
+              ASSERT_NEAR(results[j].denoised[i],
+                          update.denoised_sample * x + update.denoised_model * m,
+                          4e-6 * (1 + std::abs(m)));
+            }
+            ASSERT_NEAR(results[j].latents[i], expected, 2e-5 * (1 + std::abs(m))) << j << " " << i;
           }
         }
       }
@@ -155,6 +180,12 @@ std::vector<Problem::Job> RunOnHost(const Problem& problem) {
     SamplerUpdate update = job.update;
     update.latents.data = job.latents.data();
     update.history = job.shape.history ? job.history.data() : nullptr;
+    if (job.shape.painted) {
+      update.mask = job.mask.data();
+      update.known = job.known.data();
+      update.noise = job.noise.data();
+      update.denoised = job.denoised.data();
+    }
     DispatchDType(args.dtype, [&]<typename T>(T) {
       for (size_t i = 0; i < job.latents.size(); ++i) {
         SamplerStepElement<T>(args, update, static_cast<int64_t>(i));
@@ -184,7 +215,7 @@ void FromDevice(std::vector<float>& values, const DeviceMemory& memory) {
 
 std::vector<Problem::Job> RunOnDevice(const Problem& problem) {
   std::vector<Problem::Job> jobs = problem.jobs();
-  std::vector<DeviceMemory> latents, history;
+  std::vector<DeviceMemory> latents, history, painting;
   std::vector<SamplerUpdate> updates;
   for (const Problem::Job& job : jobs) {
     latents.push_back(ToDevice(job.latents.data(), job.latents.size() * sizeof(float)));
@@ -194,6 +225,15 @@ std::vector<Problem::Job> RunOnDevice(const Problem& problem) {
     updates.push_back(job.update);
     updates.back().latents.data = static_cast<float*>(latents.back().get());
     updates.back().history = static_cast<float*>(history.back().get());
+    if (!job.shape.painted) continue;
+    const auto upload = [&](const std::vector<float>& values) {
+      painting.push_back(ToDevice(values.data(), values.size() * sizeof(float)));
+      return static_cast<float*>(painting.back().get());
+    };
+    updates.back().mask = upload(job.mask);
+    updates.back().known = upload(job.known);
+    updates.back().noise = upload(job.noise);
+    updates.back().denoised = upload(job.denoised);
   }
   const DeviceMemory table = ToDevice(updates.data(), updates.size() * sizeof(SamplerUpdate));
   const DeviceMemory output = ToDevice(problem.output().data(), problem.output().size());
@@ -206,7 +246,9 @@ std::vector<Problem::Job> RunOnDevice(const Problem& problem) {
   EXPECT_TRUE(result.ok()) << result.message;
   EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
   EXPECT_EQ(cudaStreamDestroy(stream), cudaSuccess);
+  size_t painted = 0;
   for (size_t j = 0; j < jobs.size(); ++j) {
+    if (jobs[j].shape.painted) FromDevice(jobs[j].denoised, painting[4 * painted++ + 3]);
     FromDevice(jobs[j].latents, latents[j]);
     if (jobs[j].shape.history) FromDevice(jobs[j].history, history[j]);
   }
@@ -216,7 +258,8 @@ std::vector<Problem::Job> RunOnDevice(const Problem& problem) {
 std::vector<Problem> Problems() {
   const std::vector<Shape> mixed = {{4, 8, 8, true, true},
                                     {4, 4, 12, false, true},
-                                    {4, 16, 8, true, false},
+                                    {4, 16, 8, true, false, true},
+                                    {3, 8, 8, false, true, true},
                                     {3, 8, 4, false, false}};
   // More elements than one pass of the largest launch, so that blocks stride.
   const std::vector<Shape> large = {{4, 256, 300, true, true}};
@@ -287,6 +330,7 @@ TEST(SamplerStepTest, DeviceGivesTheHostsBits) {
     for (size_t j = 0; j < host.size(); ++j) {
       EXPECT_EQ(device[j].latents, host[j].latents);
       EXPECT_EQ(device[j].history, host[j].history);
+      EXPECT_EQ(device[j].denoised, host[j].denoised);
     }
   }
 }

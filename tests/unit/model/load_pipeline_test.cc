@@ -220,6 +220,7 @@ TEST_F(LoadPipelineTest, HugeModelsAreRefusedBeforeAnythingIsAllocated) {
   model_.vae_channels = {8, 8, 8, 8, 8};
   model_.vae_config["block_out_channels"] = {8, 8, 8, 16};
   model_.vae_config["up_block_types"] = std::vector<std::string>(4, "UpDecoderBlock2D");
+  model_.vae_config["down_block_types"] = std::vector<std::string>(4, "DownEncoderBlock2D");
   testing::TinyDitModel deep;
   deep.vae_channels = {8, 8, 8, 16};
   model_.vae = deep.Build().vae;

@@ -15,7 +15,7 @@ class ConvTest : public OpsTest {
     int64_t out = 24;
     int64_t kernel = 3;
     int stride = 1;
-    int padding = 1;
+    ConvPadding padding = ConvPadding::All(1);
     DType compute = DType::kF32;
     DType dtype = DType::kF32;
     bool residual = false;
@@ -23,8 +23,8 @@ class ConvTest : public OpsTest {
 
   struct Operands {
     Operands(std::mt19937& random, const Case& c)
-        : out_height((c.height + 2 * c.padding - c.kernel) / c.stride + 1),
-          out_width((c.width + 2 * c.padding - c.kernel) / c.stride + 1),
+        : out_height((c.height + c.padding.top + c.padding.bottom - c.kernel) / c.stride + 1),
+          out_width((c.width + c.padding.left + c.padding.right - c.kernel) / c.stride + 1),
           x(c.dtype, {c.height, c.width, c.in}),
           weight(c.compute, {c.out, c.in, c.kernel, c.kernel}),
           bias(DType::kF32, {c.out}),
@@ -56,8 +56,8 @@ class ConvTest : public OpsTest {
           double sum = t.bias.Get(o) + (c.residual ? t.residual.Get(at) : 0.0);
           for (int64_t ky = 0; ky < c.kernel; ++ky) {
             for (int64_t kx = 0; kx < c.kernel; ++kx) {
-              const int64_t sy = y * c.stride + ky - c.padding;
-              const int64_t sx = x * c.stride + kx - c.padding;
+              const int64_t sy = y * c.stride + ky - c.padding.top;
+              const int64_t sx = x * c.stride + kx - c.padding.left;
               if (sy < 0 || sy >= c.height || sx < 0 || sx >= c.width) continue;
               for (int64_t i = 0; i < c.in; ++i) {
                 const float value = t.x.Get((sy * c.width + sx) * c.in + i);
@@ -78,15 +78,29 @@ TEST_F(ConvTest, MatchesFloat64) {
   for (const DType compute : ComputeTypes()) {
     EXPECT_LT(Error({.compute = compute}), 2e-6);
     EXPECT_LT(Error({.compute = compute, .residual = true}), 2e-6);
-    EXPECT_LT(Error({.kernel = 1, .padding = 0, .compute = compute}), 2e-6);
+    EXPECT_LT(Error({.kernel = 1, .padding = {}, .compute = compute}), 2e-6);
     EXPECT_LT(Error({.stride = 2, .compute = compute}), 2e-6);
-    EXPECT_LT(Error({.kernel = 1, .stride = 2, .padding = 0, .compute = compute}), 2e-6);
+    EXPECT_LT(Error({.kernel = 1, .stride = 2, .padding = {}, .compute = compute}), 2e-6);
     EXPECT_LT(Error({.height = 1, .width = 1, .compute = compute}), 2e-6);
     EXPECT_LT(Error({.height = 2, .width = 40, .in = 3, .out = 5, .compute = compute}), 2e-6);
-    EXPECT_LT(Error({.kernel = 5, .padding = 3, .compute = compute}), 2e-6);
+    EXPECT_LT(Error({.kernel = 5, .padding = ConvPadding::All(3), .compute = compute}), 2e-6);
+    // The autoencoder's encoder pads below and to the right alone.
+    for (const int64_t size : {8, 9}) {
+      EXPECT_LT(Error({.height = size,
+                       .width = size + 1,
+                       .stride = 2,
+                       .padding = {.bottom = 1, .right = 1},
+                       .compute = compute}),
+                2e-6);
+    }
+    EXPECT_LT(Error({.kernel = 4, .padding = {3, 0, 1, 2}, .compute = compute}), 2e-6);
     // More columns than one block of depth, and a patch wider than the image.
     EXPECT_LT(Error({.height = 4, .width = 4, .in = 70, .out = 300, .compute = compute}), 2e-6);
-    EXPECT_LT(Error({.height = 2, .width = 2, .kernel = 7, .padding = 6, .compute = compute}),
+    EXPECT_LT(Error({.height = 2,
+                     .width = 2,
+                     .kernel = 7,
+                     .padding = ConvPadding::All(6),
+                     .compute = compute}),
               2e-6);
   }
 }
@@ -103,7 +117,7 @@ TEST_F(ConvTest, BitsDoNotDependOnThreads) {
     const Operands t(random_, c);
     std::vector<uint8_t> expected;
     for (const int threads : {1, 2, 3}) {
-      auto packed = OpsWith(threads).PackConv(*t.weight, *t.bias, 1, 1, compute);
+      auto packed = OpsWith(threads).PackConv(*t.weight, *t.bias, 1, ConvPadding::All(1), compute);
       ASSERT_TRUE(packed.ok());
       const Conv2dArgs args{.x = *t.x, .weight = packed->get(), .out = *t.out};
       ASSERT_TRUE(OpsWith(threads).Conv2d(args, *stream_).ok());
@@ -115,7 +129,7 @@ TEST_F(ConvTest, BitsDoNotDependOnThreads) {
 
 TEST_F(ConvTest, RefusesWhatDoesNotFit) {
   const Operands t(random_, {});
-  auto packed = ops().PackConv(*t.weight, *t.bias, 2, 1, DType::kF32);
+  auto packed = ops().PackConv(*t.weight, *t.bias, 2, ConvPadding::All(1), DType::kF32);
   ASSERT_TRUE(packed.ok());
   Conv2dArgs args{.x = *t.x, .weight = packed->get(), .out = *t.out};
   EXPECT_EQ(ops().Conv2d(args, *stream_).message(),
@@ -124,9 +138,9 @@ TEST_F(ConvTest, RefusesWhatDoesNotFit) {
   EXPECT_EQ(ops().Conv2d(args, *stream_).message(), "Conv2d: x has 24 channels, weight takes 16");
   args.weight = nullptr;
   EXPECT_EQ(ops().Conv2d(args, *stream_).message(), "Conv2d: weight is missing");
-  EXPECT_FALSE(ops().PackConv(*t.weight, *t.bias, 0, 1, DType::kF32).ok());
-  EXPECT_FALSE(ops().PackConv(*t.weight, *t.bias, 1, -1, DType::kF32).ok());
-  auto unpadded = ops().PackConv(*t.weight, *t.bias, 1, 0, DType::kF32);
+  EXPECT_FALSE(ops().PackConv(*t.weight, *t.bias, 0, ConvPadding::All(1), DType::kF32).ok());
+  EXPECT_FALSE(ops().PackConv(*t.weight, *t.bias, 1, ConvPadding{0, -1, 0, 0}, DType::kF32).ok());
+  auto unpadded = ops().PackConv(*t.weight, *t.bias, 1, ConvPadding(), DType::kF32);
   ASSERT_TRUE(unpadded.ok());
   OwnedTensor small(DType::kF32, {2, 2, 16});
   args.weight = unpadded->get();

@@ -156,6 +156,76 @@ TEST_F(LatentsTest, SamplerStepFollowsItsDefinition) {
   }
 }
 
+// Inpainting and a preview, with history, against the definition.
+TEST_F(LatentsTest, SamplerStepKeepsWhatTheMaskHidesAndGivesAPreview) {
+  for (const bool noisy : {true, false}) {
+    OwnedTensor output(DType::kF32, {4, 12});
+    output.Fill(random_);
+    OwnedTensor latents(DType::kF32, {3, 4, 4});
+    latents.Fill(random_);
+    OwnedTensor history = latents, known = latents, noise = latents;
+    history.Fill(random_);
+    known.Fill(random_);
+    noise.Fill(random_);
+    OwnedTensor denoised(DType::kF32, {3, 4, 4});
+    OwnedTensor mask(DType::kF32, {4, 4});
+    for (int i = 0; i < 16; ++i) mask.Set(i, i < 6 ? 0.0f : i < 12 ? 1.0f : 0.3f);
+    const OwnedTensor before = latents;
+    const OwnedTensor history_before = history;
+    SamplerUpdate update{View(latents), history->as<float>(), 0, -1, 1.0f, 0.9f, -0.3f, 0.2f, 1.1f,
+                         -0.7f};
+    update.mask = mask->as<float>();
+    update.known = known->as<float>();
+    update.noise = noisy ? noise->as<float>() : nullptr;
+    update.known_weight = 0.6f;
+    update.noise_weight = 0.4f;
+    update.denoised = denoised->as<float>();
+    update.denoised_sample = 1.0f;
+    update.denoised_model = -0.8f;
+    SamplerStepArgs args;
+    args.updates = &update;
+    args.jobs = 1;
+    args.channels_last = false;
+    args.model_channels = 3;
+    args.model_output = *output;
+    ASSERT_TRUE(ops().SamplerStep(args, *stream_).ok());
+    for (int64_t i = 0; i < 48; ++i) {
+      const int64_t c = i / 16;
+      const int64_t y = i / 4 % 4;
+      const int64_t x = i % 4;
+      const double m = output.Get((y / 2 * 2 + x / 2) * 12 + c * 4 + y % 2 * 2 + x % 2);
+      const double next = 0.9 * before.Get(i) - 0.3 * m + 0.2 * history_before.Get(i);
+      const double keep = 0.6 * known.Get(i) + (noisy ? 0.4 * noise.Get(i) : 0.0);
+      const double painted = mask.Get(i % 16);
+      EXPECT_NEAR(latents.Get(i), painted * next + (1.0 - painted) * keep, 1e-6);
+      EXPECT_NEAR(history.Get(i), 1.1 * before.Get(i) - 0.7 * m, 1e-6);
+      EXPECT_NEAR(denoised.Get(i), before.Get(i) - 0.8 * m, 1e-6);
+    }
+    update.known = nullptr;
+    EXPECT_THAT(std::string(ops().SamplerStep(args, *stream_).message()),
+                HasSubstr("has a mask, but no known latents"));
+  }
+}
+
+TEST_F(LatentsTest, GatherRowsPutsEachSequenceInItsPlace) {
+  OwnedTensor first(DType::kF32, {3, 20});
+  first.Fill(random_);
+  OwnedTensor third(DType::kF32, {5, 20});
+  third.Fill(random_);
+  const float* sources[] = {first->as<float>(), nullptr, third->as<float>(), nullptr};
+  OwnedBatch batch({3, 0, 5}, 4, 1);
+  OwnedTensor out(DType::kF32, {12, 20});
+  const auto padding = out.Rows(8, 12);
+  const GatherRowsArgs args{.sources = sources, .out = *out};
+  ASSERT_TRUE(ops().GatherRows(args, *batch, *stream_).ok());
+  EXPECT_EQ(out.Rows(0, 3), first.Rows(0, 3));
+  EXPECT_EQ(out.Rows(3, 8), third.Rows(0, 5));
+  EXPECT_EQ(out.Rows(8, 12), padding);
+  sources[2] = nullptr;
+  EXPECT_THAT(std::string(ops().GatherRows(args, *batch, *stream_).message()),
+              HasSubstr("sources[2] is missing"));
+}
+
 TEST_F(LatentsTest, SamplerStepRefusesRowsBeyondTheOutput) {
   OwnedTensor output(DType::kF32, {8, 16});
   OwnedTensor latents(DType::kF32, {4, 4, 4});

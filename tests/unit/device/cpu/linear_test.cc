@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -18,6 +19,10 @@ double ActivateReference(Activation activation, double x) {
       return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
     case Activation::kSilu:
       return x / (1.0 + std::exp(-x));
+    case Activation::kQuickGelu:
+      return x / (1.0 + std::exp(-1.702 * x));
+    case Activation::kRelu:
+      return std::max(x, 0.0);
   }
   return NAN;
 }
@@ -117,7 +122,8 @@ TEST_F(LinearTest, MatchesFloat64OnOddWeights) {
 
 TEST_F(LinearTest, AppliesActivationGateAndResidual) {
   for (const Activation activation :
-       {Activation::kNone, Activation::kGeluTanh, Activation::kGelu, Activation::kSilu}) {
+       {Activation::kNone, Activation::kGeluTanh, Activation::kGelu, Activation::kSilu,
+        Activation::kQuickGelu, Activation::kRelu}) {
     for (const bool gated : {false, true}) {
       const Case c{.activation = activation, .gated = gated};
       MakeWeight(ops(), c);
@@ -153,6 +159,125 @@ TEST_F(LinearTest, ResidualMayBeTheOutput) {
   args.out = *residual;
   ASSERT_TRUE(ops().Linear(args, *batch, *stream_).ok());
   EXPECT_EQ(residual.Rows(0, 40), apart.Rows(0, 40));
+}
+
+// The gated feed-forward of T5: the second product meets the first's activations on its way out.
+TEST_F(LinearTest, MultipliesByAFactor) {
+  for (const DType compute : ComputeTypes()) {
+    for (const DType dtype : {DType::kF32, DType::kBf16}) {
+      const Case c{.compute = compute, .activation = Activation::kGeluTanh};
+      MakeWeight(ops(), c);
+      OwnedBatch batch({40}, 3);
+      OwnedTensor x(DType::kF32, {43, c.in});
+      x.FillRows(random_, 0, 40);
+      OwnedTensor factor(dtype, {43, c.out});
+      factor.FillRows(random_, 0, 40);
+      OwnedTensor plain(DType::kF32, {43, c.out});
+      OwnedTensor out(DType::kF32, {43, c.out});
+      LinearArgs args{.x = *x, .weight = weight_.get(), .activation = c.activation, .out = *plain};
+      ASSERT_TRUE(ops().Linear(args, *batch, *stream_).ok());
+      args.out = *out;
+      args.factor = *factor;
+      ASSERT_TRUE(ops().Linear(args, *batch, *stream_).ok());
+      for (int64_t i = 0; i < 40 * c.out; ++i) {
+        ASSERT_EQ(out.Get(i), plain.Get(i) * factor.Get(i));
+      }
+      args.out = *factor;
+      ASSERT_TRUE(ops().Linear(args, *batch, *stream_).ok());
+      for (int64_t i = 0; i < 40 * c.out; ++i) {
+        ASSERT_EQ(factor.Get(i), dtype == DType::kF32 ? out.Get(i) : Bf16Round(out.Get(i)));
+      }
+    }
+  }
+}
+
+// Two outputs side by side in one buffer, as the single-stream block joins them; what lies between
+// stays as it was.
+TEST_F(LinearTest, WritesRowsApart) {
+  const Case c{.in = 300, .out = 271};
+  MakeWeight(ops(), c);
+  OwnedBatch batch({100}, 2);
+  OwnedTensor x(DType::kF32, {102, c.in});
+  x.FillRows(random_, 0, 100);
+  OwnedTensor residual(DType::kF32, {102, c.out});
+  residual.FillRows(random_, 0, 100);
+  OwnedTensor dense(DType::kF32, {102, c.out});
+  LinearArgs args{.x = *x, .weight = weight_.get(), .residual = *residual, .out = *dense};
+  ASSERT_TRUE(ops().Linear(args, *batch, *stream_).ok());
+  const int64_t stride = c.out + 30;
+  OwnedTensor wide(DType::kF32, {102, stride});
+  args.out = Tensor(wide->as<float>() + 20, DType::kF32, {102, c.out});
+  args.out_stride = stride;
+  ASSERT_TRUE(ops().Linear(args, *batch, *stream_).ok());
+  for (int64_t row = 0; row < 102; ++row) {
+    for (int64_t i = 0; i < stride; ++i) {
+      const float value = wide.Get(row * stride + i);
+      if (row < 100 && i >= 20 && i < 20 + c.out) {
+        ASSERT_EQ(value, dense.Get(row * c.out + i - 20));
+      } else {
+        ASSERT_TRUE(std::isnan(value)) << row << " " << i;
+      }
+    }
+  }
+}
+
+TEST_F(LinearTest, PartsAreOneMatrix) {
+  for (const DType compute : ComputeTypes()) {
+    const Case c{.in = 70, .out = 301, .compute = compute};
+    MakeWeight(ops(), c);
+    // Rows 0 to 99 without bias, 100 to 300 with.
+    std::fill_n(bias_->as<float>(), 100, 0.0f);
+    const size_t skip = 100 * c.in * ByteSize(compute);
+    const LinearPart parts[] = {{Tensor(weight_values_->data, compute, {100, c.in}), Tensor()},
+                                {Tensor(weight_values_->as<char>() + skip, compute, {201, c.in}),
+                                 Tensor(bias_->as<float>() + 100, DType::kF32, {201})}};
+    auto whole = ops().PackLinear(*weight_values_, *bias_, compute);
+    auto joined = ops().PackLinear(parts, compute);
+    ASSERT_TRUE(whole.ok() && joined.ok()) << joined.status();
+    EXPECT_EQ((*joined)->out_features(), 301);
+    OwnedBatch batch({30});
+    OwnedTensor x(DType::kF32, {30, c.in});
+    x.Fill(random_);
+    OwnedTensor expected(DType::kF32, {30, c.out});
+    OwnedTensor out(DType::kF32, {30, c.out});
+    LinearArgs args{.x = *x, .weight = whole->get(), .out = *expected};
+    ASSERT_TRUE(ops().Linear(args, *batch, *stream_).ok());
+    args.weight = joined->get();
+    args.out = *out;
+    ASSERT_TRUE(ops().Linear(args, *batch, *stream_).ok());
+    EXPECT_EQ(out.Rows(0, 30), expected.Rows(0, 30));
+  }
+}
+
+// What is stored as bf16 and computed in f32 has the bits of the same numbers stored as f32.
+TEST_F(LinearTest, Bf16WeightsGiveTheBitsOfF32Weights) {
+  for (const auto& [in, out] : std::vector<std::array<int64_t, 2>>{{300, 271}, {1, 1}, {513, 40}}) {
+    OwnedTensor half(DType::kBf16, {out, in});
+    half.Fill(random_);
+    OwnedTensor full(DType::kF32, {out, in});
+    for (int64_t i = 0; i < half->size(); ++i) full.Set(i, half.Get(i));
+    // Weights lie where a file has them: at any address.
+    std::vector<char> unaligned(half->bytes() + 1);
+    std::memcpy(unaligned.data() + 1, half->data, half->bytes());
+    auto from_half = ops().PackLinear(Tensor(unaligned.data() + 1, DType::kBf16, {out, in}),
+                                      Tensor(), DType::kF32);
+    auto from_full = ops().PackLinear(*full, Tensor(), DType::kF32);
+    ASSERT_TRUE(from_half.ok() && from_full.ok());
+    for (const int rows : {1, 7, 13, 96, 130}) {
+      OwnedBatch batch({rows});
+      OwnedTensor x(DType::kF32, {rows, in});
+      x.Fill(random_);
+      OwnedTensor expected(DType::kF32, {rows, out});
+      OwnedTensor result(DType::kF32, {rows, out});
+      LinearArgs args{.x = *x, .weight = from_full->get(), .out = *expected};
+      ASSERT_TRUE(ops().Linear(args, *batch, *stream_).ok());
+      args.weight = from_half->get();
+      args.out = *result;
+      ASSERT_TRUE(ops().Linear(args, *batch, *stream_).ok());
+      EXPECT_EQ(result.Rows(0, rows), expected.Rows(0, rows))
+          << rows << " x " << in << " x " << out;
+    }
+  }
 }
 
 // The promise that everything above rests on: a row's bits do not depend on how many rows there
@@ -251,6 +376,16 @@ TEST_F(LinearTest, RefusesWhatDoesNotFit) {
   args.out.dtype = DType::kF16;
   EXPECT_THAT(refused(args, *batch), ::testing::HasSubstr("must be f32 or bf16"));
   args = good;
+  args.out_stride = 79;
+  EXPECT_THAT(refused(args, *batch), ::testing::HasSubstr("out_stride is less than out_features"));
+  args = good;
+  args.factor = *out;
+  args.residual = *out;
+  EXPECT_THAT(refused(args, *batch), ::testing::HasSubstr("factor goes not with"));
+  args.residual = Tensor();
+  args.out_stride = 81;
+  EXPECT_THAT(refused(args, *batch), ::testing::HasSubstr("factor is out, so out_stride must be"));
+  args = good;
   args.gate = *out;
   EXPECT_THAT(refused(args, *batch), ::testing::HasSubstr("gate is [10, 80], must be [1, 80]"));
 
@@ -277,6 +412,11 @@ TEST_F(LinearTest, PackRefusesWhatDoesNotFit) {
             "PackLinear: bias must be f32, bf16 or f16 [4]");
   EXPECT_FALSE(ops().PackLinear(*weight, Tensor(), DType::kU8).ok());
   EXPECT_FALSE(ops().PackLinear(*bias, Tensor(), DType::kF32).ok());
+  OwnedTensor wide(DType::kF32, {4, 9});
+  const LinearPart parts[] = {{*weight, Tensor()}, {*wide, Tensor()}};
+  EXPECT_EQ(ops().PackLinear(parts, DType::kF32).status().message(),
+            "PackLinear: a part has 9 in_features, the first 8");
+  EXPECT_FALSE(ops().PackLinear(absl::Span<const LinearPart>(), DType::kF32).ok());
   EXPECT_EQ(ops().PackLinear(*weight, Tensor(), DType::kBf16).ok(), ops().Supports(DType::kBf16));
 }
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "gmock/gmock.h"
@@ -122,6 +123,180 @@ TEST_F(LayerNormTest, RefusesWhatDoesNotFit) {
   args.shift = *x;
   EXPECT_EQ(ops().LayerNormModulate(args, *batch, *stream_).message(),
             "LayerNormModulate: shift is [20, 77], must be [1, 77]");
+}
+
+class NormTest : public OpsTest {
+ protected:
+  double Error(int rows, int64_t dim, DType dtype, bool rms, bool biased) {
+    OwnedBatch batch({rows}, 3);
+    OwnedTensor x(dtype, {rows + 3, dim});
+    x.FillRows(random_, 0, rows, 1.0f, 0.5f);
+    OwnedTensor weight(DType::kF32, {dim});
+    weight.Fill(random_);
+    OwnedTensor bias(DType::kF32, {dim});
+    bias.Fill(random_);
+    OwnedTensor out(dtype, {rows + 3, dim});
+    NormArgs args{.x = *x, .weight = *weight, .epsilon = 1e-5f, .rms = rms, .out = *out};
+    if (biased) args.bias = *bias;
+    const absl::Status status = ops().Norm(args, *batch, *stream_);
+    EXPECT_TRUE(status.ok()) << status;
+    RelativeError error;
+    for (int r = 0; r < rows; ++r) {
+      double mean = 0.0;
+      for (int64_t i = 0; i < dim && !rms; ++i) mean += x.Get(r * dim + i) / dim;
+      double squares = 0.0;
+      for (int64_t i = 0; i < dim; ++i) squares += std::pow(x.Get(r * dim + i) - mean, 2);
+      for (int64_t i = 0; i < dim; ++i) {
+        const double y =
+            (x.Get(r * dim + i) - mean) / std::sqrt(squares / dim + 1e-5) * weight.Get(i);
+        error.Add(out.Get(r * dim + i), y + (biased ? bias.Get(i) : 0.0));
+      }
+    }
+    EXPECT_TRUE(std::isnan(out.Get(rows * dim))) << "padding is not written";
+    return error.value();
+  }
+};
+
+TEST_F(NormTest, MatchesFloat64) {
+  for (const bool rms : {false, true}) {
+    for (const bool biased : {false, true}) {
+      for (const int64_t dim : {2, 17, 768, 1153, 4096}) {
+        EXPECT_LT(Error(9, dim, DType::kF32, rms, biased), 1e-6) << dim;
+        EXPECT_LT(Error(9, dim, DType::kBf16, rms, biased), 2.5e-3) << dim;
+      }
+    }
+  }
+}
+
+TEST_F(NormTest, RefusesWhatDoesNotFit) {
+  OwnedBatch batch({20});
+  OwnedTensor x(DType::kF32, {20, 77});
+  OwnedTensor weight(DType::kF32, {78});
+  NormArgs args{.x = *x, .out = *x};
+  EXPECT_EQ(ops().Norm(args, *batch, *stream_).message(), "Norm: weight is missing");
+  args.weight = *weight;
+  EXPECT_EQ(ops().Norm(args, *batch, *stream_).message(), "Norm: weight is [78], must be [77]");
+}
+
+class QkNormRopeTest : public OpsTest {
+ protected:
+  struct Inputs {
+    Inputs(std::mt19937& random, int64_t rows, int64_t heads_in, int64_t head_dim_in, DType dtype,
+           int64_t gap)
+        : heads(heads_in),
+          head_dim(head_dim_in),
+          stride(3 * heads_in * head_dim_in + gap),
+          buffer(dtype, {rows, stride}),
+          q_weight(DType::kF32, {head_dim_in}),
+          k_weight(DType::kF32, {head_dim_in}),
+          cos(DType::kF32, {rows, head_dim_in / 2}),
+          sin(DType::kF32, {rows, head_dim_in / 2}) {
+      buffer.Fill(random);
+      q_weight.Fill(random);
+      k_weight.Fill(random);
+      for (int64_t i = 0; i < cos->size(); ++i) {
+        cos.Set(i, std::cos(0.37f * static_cast<float>(i)));
+        sin.Set(i, std::sin(0.37f * static_cast<float>(i)));
+      }
+    }
+    QkNormRopeArgs Args(bool norm, bool rope) const {
+      QkNormRopeArgs args;
+      args.qkv = Tensor(buffer->data, buffer->dtype, {buffer->dims[0], 3, heads, head_dim});
+      args.row_stride = stride;
+      if (norm) args.q_weight = *q_weight;
+      if (norm) args.k_weight = *k_weight;
+      if (rope) args.cos = *cos;
+      if (rope) args.sin = *sin;
+      return args;
+    }
+    int64_t heads, head_dim, stride;
+    OwnedTensor buffer, q_weight, k_weight, cos, sin;
+  };
+
+  // Largest distance from the definition, over `rows` rows; v, the gaps and padding keep their
+  // bits.
+  static double Distance(const Inputs& before, const Inputs& after, int64_t rows, bool norm,
+                         bool rope) {
+    double worst = 0.0;
+    const int64_t half = before.heads * before.head_dim;
+    for (int64_t i = 0; i < before.buffer->size(); ++i) {
+      const int64_t row = i / before.stride;
+      const int64_t column = i % before.stride;
+      if (row >= rows || column >= 2 * half) {
+        if (before.buffer.Get(i) != after.buffer.Get(i)) return 1e9;
+        continue;
+      }
+      const OwnedTensor& weight = column < half ? before.q_weight : before.k_weight;
+      const int64_t d = column % before.head_dim;
+      double square = 0.0;
+      for (int64_t j = 0; j < before.head_dim; ++j) {
+        square += std::pow(before.buffer.Get(i - d + j), 2);
+      }
+      const double factor = 1.0 / std::sqrt(square / before.head_dim + 1e-6);
+      const auto normed = [&](int64_t j) {
+        return before.buffer.Get(i - d + j) * (norm ? factor * weight.Get(j) : 1.0);
+      };
+      double y = normed(d);
+      if (rope) {
+        const int64_t angle = row * (before.head_dim / 2) + d / 2;
+        y = d % 2 == 0 ? y * before.cos.Get(angle) - normed(d + 1) * before.sin.Get(angle)
+                       : y * before.cos.Get(angle) + normed(d - 1) * before.sin.Get(angle);
+      }
+      worst = std::max(worst, std::abs(after.buffer.Get(i) - y) / (1.0 + std::abs(y)));
+    }
+    return worst;
+  }
+};
+
+TEST_F(QkNormRopeTest, FollowsItsDefinition) {
+  for (const DType dtype : {DType::kF32, DType::kBf16}) {
+    for (const int64_t head_dim : {2, 10, 64, 72, 128}) {
+      for (const bool norm : {false, true}) {
+        for (const bool rope : {false, true}) {
+          OwnedBatch batch({13, 20}, 5);
+          const Inputs before(random_, 38, 3, head_dim, dtype, 7);
+          const Inputs after = before;
+          ASSERT_TRUE(ops().QkNormRope(after.Args(norm, rope), *batch, *stream_).ok());
+          EXPECT_LT(Distance(before, after, 33, norm, rope), dtype == DType::kF32 ? 2e-6 : 5e-3)
+              << head_dim << norm << rope;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(QkNormRopeTest, RowsKeepTheirBits) {
+  const Inputs all(random_, 200, 4, 40, DType::kF32, 0);
+  const Inputs alone = [&] {
+    Inputs one(random_, 1, 4, 40, DType::kF32, 0);
+    one.q_weight = all.q_weight;
+    one.k_weight = all.k_weight;
+    one.buffer.SetRows(0, all.buffer.Rows(150, 151));
+    one.cos.SetRows(0, all.cos.Rows(150, 151));
+    one.sin.SetRows(0, all.sin.Rows(150, 151));
+    return one;
+  }();
+  OwnedBatch many({200});
+  OwnedBatch single({1});
+  ASSERT_TRUE(OpsWith(3).QkNormRope(all.Args(true, true), *many, *stream_).ok());
+  ASSERT_TRUE(OpsWith(1).QkNormRope(alone.Args(true, true), *single, *stream_).ok());
+  EXPECT_EQ(all.buffer.Rows(150, 151), alone.buffer.Rows(0, 1));
+}
+
+TEST_F(QkNormRopeTest, RefusesWhatDoesNotFit) {
+  OwnedBatch batch({10});
+  const Inputs in(random_, 10, 2, 15, DType::kF32, 0);
+  const auto message = [&](const QkNormRopeArgs& args) {
+    return std::string(ops().QkNormRope(args, *batch, *stream_).message());
+  };
+  EXPECT_EQ(message(in.Args(true, false)), "");
+  EXPECT_EQ(message(in.Args(true, true)), "QkNormRope: head_dim must be even for a rotation");
+  QkNormRopeArgs args = in.Args(true, false);
+  args.row_stride = 89;
+  EXPECT_THAT(message(args), ::testing::HasSubstr("row_stride is less than"));
+  args = in.Args(true, false);
+  args.k_weight = *in.cos;
+  EXPECT_EQ(message(args), "QkNormRope: k_weight is [10, 7], must be [15]");
 }
 
 class GroupNormTest : public OpsTest {

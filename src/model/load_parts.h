@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "darkroom/pipeline.h"
+#include "model/config_reader.h"
+#include "model/diffusion_pipeline.h"
+#include "model/model_folder.h"
+#include "model/weights.h"
+#include "nlohmann/json.hpp"
+
+// What loading a pipeline of any family has in common.
+namespace darkroom {
+
+// Parses one component's configuration with its own schema.
+template <typename Config>
+absl::StatusOr<Config> ReadConfig(ModelFolder& folder, const std::string& file,
+                                  absl::StatusOr<Config> (*read)(ConfigReader&)) {
+  absl::StatusOr<Json> json = folder.ReadJson(file);
+  if (!json.ok()) return json.status();
+  ConfigReader reader(*json, file);
+  return read(reader);
+}
+
+// The problems of all components' tensors as one error.
+absl::Status CheckAll(absl::Span<const Weights* const> components);
+
+// Reads every file once, for the digest, and tells of the progress.
+void HashAll(ModelFolder& folder, absl::Span<const Weights* const> components,
+             const LoadOptions& options);
+
+// The number of weights in all components.
+int64_t CountParameters(absl::Span<const Weights* const> components);
+
+// Fills in slots, sizes, the largest packed step and all that is told of a model but what only its
+// family knows: tasks, classes, guidance and the defaults of steps and guidance. `native`: side of
+// the pictures that it was trained on, in pixels. RESOURCE_EXHAUSTED (MODEL_TOO_LARGE) if not even
+// one of those fits. REQUIRES: denoiser, decoder and samplers are there.
+absl::Status Describe(const ModelFolder& folder, const LoadOptions& options, int native, Ops& ops,
+                      DiffusionPipelineParts& parts);
+
+// One for each family.
+absl::StatusOr<std::unique_ptr<Pipeline>> LoadDitPipeline(ModelFolder& folder,
+                                                          const LoadOptions& options, Ops& ops);
+absl::StatusOr<std::unique_ptr<Pipeline>> LoadFluxPipeline(ModelFolder& folder,
+                                                           const LoadOptions& options, Ops& ops);
+
+}  // namespace darkroom
