@@ -27,11 +27,10 @@ inline constexpr int kPreviewSizeDefault = 256;
 inline constexpr int kPreviewSizeMin = 16;
 inline constexpr int kPreviewSizeMax = 512;
 
-// Uploads: one message's bytes, one upload's by default and at most, and those of all uploads that
-// are under way.
+// Uploads: one message's bytes, one upload's by default, and those of all uploads that are under
+// way.
 inline constexpr int kUploadPieceBytesMax = 1 << 20;
 inline constexpr int64_t kUploadBytesMaxDefault = 32 << 20;
-inline constexpr int64_t kUploadBytesMaxMax = 256 << 20;
 inline constexpr int64_t kUploadBytesInFlightMax = 512 << 20;
 
 // Errors travel in trailing metadata, of which clients accept 8 KiB in all by default. With these

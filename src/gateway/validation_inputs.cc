@@ -177,7 +177,7 @@ void ResolveSequenceLength(const v1::Model& model, v1::Sampling& sampling, Field
   } else if (max == 0) {
     errors.Add("sampling.max_sequence_length", "SEQUENCE_LENGTH_OUT_OF_RANGE",
                absl::StrCat("is ", given),
-               "must be 0: this model takes class names, not tokens; nearest: 0");
+               "must be 0: this model's prompts have no tokens to count; nearest: 0");
   } else if (given < 1 || given > max) {
     errors.Add("sampling.max_sequence_length", "SEQUENCE_LENGTH_OUT_OF_RANGE",
                absl::StrCat("is ", given),
@@ -274,8 +274,8 @@ void ResolvePreview(v1::GenerateRequest& resolved, FieldErrors& errors) {
                          std::string_view reason) {
     if (value >= min && value <= max) return;
     errors.Add(field, reason, absl::StrCat("is ", value),
-               absl::StrCat("must be ", min, " to ", max,
-                            ", or 0; nearest: ", std::clamp(value, min, max)));
+               absl::StrCat("must be ", min, " to ", max, min > 0 ? ", or 0" : "",
+                            "; nearest: ", std::clamp(value, min, max)));
   };
   check(preview.every_n_steps(), 0, limits::kStepsMax, "preview.every_n_steps",
         "PREVIEW_STEPS_OUT_OF_RANGE");

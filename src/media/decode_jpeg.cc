@@ -14,8 +14,6 @@
 namespace darkroom::media {
 namespace {
 
-constexpr unsigned kExifSegmentBytesMax = 0xffff;
-
 // libjpeg's callbacks find their state behind its own structures.
 struct Errors {
   jpeg_error_mgr base;
@@ -73,7 +71,7 @@ bool ReadHeader(Decompressor& jpeg, absl::Span<const uint8_t> bytes) {
   jpeg_create_decompress(&jpeg.info);
   jpeg.info.progress = &jpeg.progress;
   jpeg_mem_src(&jpeg.info, bytes.data(), bytes.size());
-  jpeg_save_markers(&jpeg.info, JPEG_APP0 + 1, kExifSegmentBytesMax);
+  jpeg_save_markers(&jpeg.info, JPEG_APP0 + 1, media_limits::kJpegSegmentBytesMax);
   return jpeg_read_header(&jpeg.info, TRUE) == JPEG_HEADER_OK;
 }
 

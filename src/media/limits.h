@@ -18,6 +18,8 @@ inline constexpr int kInputSideMax = 8192;
 inline constexpr int64_t kInputPixelsMax = int64_t{16} << 20;
 // Scans of a progressive JPEG; encoders make about ten.
 inline constexpr int kJpegScansMax = 100;
+// A segment of a JPEG: its length has 16 bits.
+inline constexpr unsigned kJpegSegmentBytesMax = 0xffff;
 // Chunks of a PNG that its decoder keeps, and the memory for one.
 inline constexpr int kPngChunksMax = 16;
 inline constexpr int kPngChunkBytesMax = 1 << 20;

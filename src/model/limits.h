@@ -29,9 +29,9 @@ inline constexpr int kClassesMax = 100'000;
 inline constexpr size_t kClassNameBytesMax = 1024;
 inline constexpr int kNearestClasses = 3;
 
-// Tokenizers: tokens of a vocabulary, merges, bytes of a token, added tokens, bytes of a SentencePiece
-// model and of a merges.txt, T5's extra ids, and ids of a prompt that a tokenizer's configuration
-// may allow.
+// Tokenizers: tokens of a vocabulary, merges, bytes of a token, added tokens, bytes of a
+// SentencePiece model and of a merges.txt, T5's extra ids, and ids of a prompt that a tokenizer's
+// configuration may allow.
 inline constexpr int kVocabularyMax = 1 << 20;
 inline constexpr int kTokenBytesMax = 1024;
 inline constexpr int kAddedTokensMax = 4096;

@@ -267,8 +267,8 @@ std::vector<JobId> Scheduler::ChooseResidents(const Replica& replica) const {
     std::sort(ids.begin(), ids.end(),
               [&](JobId a, JobId b) { return jobs_.at(a).arrival < jobs_.at(b).arrival; });
   }
-  // The autoencoder takes images one after the other, so more than one in a plan would only lengthen
-  // the quantum.
+  // The autoencoder takes images one after the other, so more than one in a plan would only
+  // lengthen the quantum.
   const bool one_by_one = stage == Stage::kDecode || stage == Stage::kImageEncode;
   const int jobs_max = one_by_one ? 1 : kPlanJobsMax;
   return Pack(std::move(by_stage[stage]), replica, stage, replica.spec.step_tokens_max, jobs_max);

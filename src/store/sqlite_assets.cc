@@ -17,7 +17,7 @@ const std::array<const char*, SqliteAssets::kSqlCount> SqliteAssets::kSql = {
     "INSERT INTO assets(tenant, sha256, size_bytes, expire_nanos, content) VALUES (?, ?, ?, ?, ?)",
     "UPDATE assets SET expire_nanos = max(expire_nanos, ?) WHERE tenant = ? AND sha256 = ?",
     "DELETE FROM assets WHERE tenant = ? AND sha256 = ?",
-    "SELECT coalesce(sum(size_bytes), 0) FROM assets WHERE tenant = ?",
+    "SELECT coalesce(sum(size_bytes), 0) FROM assets WHERE tenant = ? AND expire_nanos > ?",
     "SELECT ordinal, expire_nanos, content FROM assets WHERE tenant = ? AND expire_nanos > ? AND "
     "ordinal < ? ORDER BY ordinal DESC LIMIT ?",
     "SELECT tenant, sha256 FROM assets WHERE expire_nanos <= ? ORDER BY expire_nanos LIMIT ?",
@@ -56,7 +56,7 @@ absl::StatusOr<v1::Asset> SqliteAssets::PutAsset(const v1::Asset& asset, absl::T
   int64_t used = 0;
   {
     SqliteQuery query(Statement(kUsedBytes));
-    query.Bind(name->tenant);
+    query.Bind(name->tenant).Bind(absl::ToUnixNanos(now));
     if (query.Next()) used = query.Int(0);
   }
   if (!Status().ok()) return Status();

@@ -44,7 +44,7 @@ class MemoryAssets final : public AssetStore {
     disk_.rows.erase({name->tenant, name->sha256});
     int64_t used = 0;
     for (const auto& [key, row] : disk_.rows) {
-      if (key.first == name->tenant) used += row.asset.size_bytes();
+      if (key.first == name->tenant && row.expire > now) used += row.asset.size_bytes();
     }
     if (asset.size_bytes() > quota_bytes - used) return AssetQuotaExceeded(used, quota_bytes);
     auto& row = disk_.rows[{name->tenant, name->sha256}];

@@ -228,7 +228,8 @@ int RunGenerate(const GenerateFlags& flags, Session& session) {
                               ? TerminalPictures::kNone
                               : DetectTerminalPictures(isatty(STDERR_FILENO) == 1));
   if (const absl::Status status = CheckPreviews(flags, previews); !status.ok()) {
-    return session.output.Fail(status);
+    const int code = session.output.Fail(status);
+    return ErrorReason(status) == "FLAG_INVALID" ? kExitUsage : code;
   }
   if (flags.validate_only) return ShowResolved(session, *request);
   if (const absl::Status status = OutputFiles(flags.out).Check(request->num_images());
@@ -316,7 +317,7 @@ void AddRequestOptions(CLI::App* command, const std::shared_ptr<GenerateFlags>& 
   command->add_option("--negative-prompt", flags->negative_prompt, "What not to show");
   command->add_option("--true-cfg-scale", flags->true_cfg_scale,
                       "Classifier-free guidance of a model with distilled guidance, 1 to 30");
-  command->add_option("--sampler", flags->sampler, "Sampler; `models` tells which there are");
+  command->add_option("--sampler", flags->sampler, "Sampler; `models NAME` tells which there are");
   command->add_option("--max-sequence-length", flags->max_sequence_length,
                       "Longest prompt in tokens (default: the model's)");
   command->add_option("--noise-dtype", flags->noise_dtype,
