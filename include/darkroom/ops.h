@@ -250,7 +250,7 @@ class Ops {
   virtual std::string Isa() const = 0;
   // Name and version of each library that decides bits.
   virtual std::string Libraries() const = 0;
-  // Whether matrices of this type are computed natively.
+  // Whether matrices can be packed to be multiplied in this type.
   virtual bool Supports(DType dtype) const = 0;
 
   virtual absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(size_t bytes) = 0;
