@@ -38,23 +38,6 @@ absl::Status QueueFull(int limit) {
       .RetryAfter(absl::Seconds(1));
 }
 
-absl::Status InputsFull() {
-  return Error(absl::StatusCode::kResourceExhausted, "INPUTS_FULL",
-               "the pictures of the generations that wait or run fill the memory that the server "
-               "has for them; try again when some have ended")
-      .Quota("input_bytes", absl::StrCat("at most ", kInputBytesMax, " bytes of decoded pictures"))
-      .RetryAfter(absl::Seconds(1));
-}
-
-int64_t InputWeight(const JobInputs& inputs) {
-  int64_t weight = 0;
-  for (const Payload* picture : {&inputs.init_image, &inputs.mask}) {
-    if (picture->empty()) continue;
-    weight += std::max(static_cast<int64_t>(picture->size()), kInputBytesEachMin);
-  }
-  return weight;
-}
-
 }  // namespace
 
 Controller::Controller(ControllerConfig config) : config_(config), fleet_(config.fleet) {
@@ -86,8 +69,8 @@ void Controller::On(SubmitReceived event, Now now, Commands& commands) {
   if (live >= config_.generations_per_tenant_max) {
     return commands.push_back(Reply{event.call, QueueFull(config_.generations_per_tenant_max)});
   }
-  if (InputWeight(submit.inputs) > kInputBytesMax - input_bytes_) {
-    return commands.push_back(Reply{event.call, InputsFull()});
+  if (absl::Status status = CheckInputs(submit.inputs); !status.ok()) {
+    return commands.push_back(Reply{event.call, std::move(status)});
   }
   ++live;
   ++creates_pending_;
@@ -174,33 +157,14 @@ void Controller::On(Recovered event, Now now, Commands& commands) {
     Write(record, {std::move(queued)}, false, 0, commands);
     if (record.generation.request().inputs_size() > 0) {
       record.awaits_inputs = true;
-      commands.push_back(PrepareInputs{name, record.generation.request()});
+      preparations_.Add(name);
     }
     SubmitJobs(record, now, commands);
   }
+  OrderPreparations(now, commands);
   if (!event.items.empty()) {
     spdlog::info("{} unfinished generations go on", event.items.size());
   }
-}
-
-void Controller::On(InputsPrepared event, Now now, Commands& commands) {
-  GenerationRecord* record = FindLive(event.name);
-  if (record == nullptr || record->ended) return;
-  record->awaits_inputs = false;
-  if (!event.status.ok()) return Fail(*record, event.status, now, commands);
-  // Past the bound if need be: it was within it when it was accepted.
-  HoldInputs(*record, std::move(event.inputs));
-  SubmitJobs(*record, now, commands);
-}
-
-void Controller::HoldInputs(GenerationRecord& record, JobInputs inputs) {
-  input_bytes_ += InputWeight(inputs);
-  record.inputs = std::move(inputs);
-}
-
-void Controller::ReleaseInputs(GenerationRecord& record) {
-  input_bytes_ -= InputWeight(record.inputs);
-  record.inputs = {};
 }
 
 void Controller::SubmitJobs(GenerationRecord& record, Now now, Commands& commands) {
@@ -465,6 +429,7 @@ void Controller::On(Tick, Now now, Commands& commands) {
     commands.push_back(KillWorker{worker});
   }
   ExpireStreams(now, commands);
+  OrderPreparations(now, commands);
   if (now.mono_ns >= purge_at_ns_) {
     purge_at_ns_ = now.mono_ns + kPurgeIntervalNs;
     commands.push_back(PurgeEnded{now.wall - absl::Nanoseconds(config_.retention_ns)});

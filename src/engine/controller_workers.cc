@@ -340,34 +340,6 @@ absl::Status Controller::TakeResult(const scheduler::RunPlan& plan, size_t index
   return absl::OkStatus();
 }
 
-void Controller::OrderPreview(const JobRecord& job, const v1::TensorRef& preview,
-                              const std::vector<Payload>& attachments, Commands& commands) {
-  // Nothing of a job depends on its previews: a bad one is left out.
-  auto pixels = ReadTensor(preview, attachments);
-  if (!pixels.ok() || preview.shape_size() != 3 || preview.shape(2) != 3 ||
-      preview.dtype() != v1::DTYPE_U8) {
-    spdlog::warn("a worker returned a preview that is no picture");
-    return;
-  }
-  commands.push_back(EncodePreview{job.generation, job.output_index, job.steps_done,
-                                   *std::move(pixels), static_cast<int32_t>(preview.shape(1)),
-                                   static_cast<int32_t>(preview.shape(0))});
-}
-
-void Controller::On(PreviewEncoded event, Now now, Commands& commands) {
-  GenerationRecord* record = FindLive(event.generation);
-  // As progress: nothing may overtake a state change that is on its way to the store.
-  if (record == nullptr || record->ended || record->writes_pending > 0) return;
-  v1::GenerateEvent shown = NewEvent(*record, now);
-  v1::GenerateEvent::Preview& preview = *shown.mutable_preview();
-  preview.set_output_index(event.output_index);
-  preview.set_step(event.step);
-  preview.set_media_type("image/png");
-  preview.set_data(std::move(event.png));
-  commands.push_back(
-      Publish{event.generation, std::make_shared<v1::GenerateEvent>(std::move(shown)), true});
-}
-
 void Controller::On(MediaDone event, Now now, Commands& commands) {
   const auto node = plans_.extract({kMediaReplica, event.sequence});
   if (node.empty()) return;

@@ -14,6 +14,10 @@ inline constexpr int kImagesMax = 16;
 // a descriptor.
 inline constexpr int64_t kInputBytesMax = int64_t{1} << 30;
 inline constexpr int64_t kInputBytesEachMin = 256 << 10;
+// Generations whose pictures are decoded again at once after a restart, and the time until another
+// attempt where that could not be done.
+inline constexpr int kInputsPreparingMax = 4;
+inline constexpr int64_t kInputsRetryNs = 1'000'000'000;
 // Changes of assets that wait for their thread.
 inline constexpr int kAssetQueueMax = 1024;
 // Previews that wait to be encoded; beyond that they are left out.

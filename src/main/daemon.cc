@@ -1,6 +1,9 @@
 // darkroomd: the daemon. Puts the layers together and takes them apart again;
 // docs/life_of_a_request.md tells what happens in between.
 
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <memory>
@@ -50,6 +53,15 @@ engine::ControllerConfig ControllerConfigFrom(const Config& config, int64_t boot
   controller.retention_ns = int64_t{config.store.retention_hours} * 3600 * 1'000'000'000;
   controller.boot = boot;
   return controller;
+}
+
+// Each picture that waits with its generation is a descriptor: what the system allows is taken, as
+// far as it goes.
+void RaiseFileLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = std::max(limit.rlim_cur, std::min<rlim_t>(limit.rlim_max, kFilesMax));
+  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 // The number of this start and the queue to go on with.
@@ -115,6 +127,7 @@ absl::Status ServeUntilTold(BoundedQueue<Wake>& wakes, Gateway& gateway,
 
 absl::Status Run(const DaemonFlags& flags, Signals& signals) {
   const Config& config = flags.config;
+  RaiseFileLimit();
   SqliteStoreOptions store_options;
   store_options.free_bytes_min = config.store.free_bytes_min;
   auto sqlite = OpenSqliteStore(config.store.path, store_options);

@@ -201,6 +201,11 @@ void SimDaemon::Do(engine::PrepareInputs& command) {
     const bool is_mask = command.request.inputs(i).role() == v1::INPUT_ROLE_MASK;
     (is_mask ? prepared->inputs.mask : prepared->inputs.init_image) = Payload::Copy(blob->second);
   }
+  if (loop_.Chance(0.2)) {
+    // As when the decoders are busy: a later attempt finds them free.
+    prepared->inputs = {};
+    prepared->status = absl::UnavailableError("no decoder now");
+  }
   Soon(100'000, 20'000'000, [this, prepared] { Handle(*prepared); });
 }
 
