@@ -116,9 +116,8 @@ CostCurve MeasureCost(Pipeline& pipeline, int slots, int64_t step_tokens_max, in
   int64_t last_ns = 0;
   int64_t last_tokens = 0;
   for (const Shape& shape : Shapes(pipeline.model(), slots)) {
-    const int64_t tokens =
-        shape.jobs *
-        StepTokens(pipeline.model(), pipeline.token_pixels(), shape.width, shape.height);
+    const int64_t tokens = shape.jobs * StepTokens(pipeline.model(), pipeline.token_pixels(),
+                                                   shape.width, shape.height);
     if (tokens <= last_tokens) continue;
     if (step_tokens_max > 0 && tokens > step_tokens_max) break;
     const int64_t left_ns = budget_ns - (clock.MonotonicNanos() - begin_ns);
