@@ -98,6 +98,11 @@ class MediaPool::Decoder {
                                                 int64_t timeout_ns,
                                                 const std::atomic<bool>& closing) {
     const int64_t due_ns = Clock::Real().MonotonicNanos() + timeout_ns;
+    // A tensor of nothing is no tensor, so this cannot be the decoder's to say.
+    if (bytes.size() == 0) {
+      return absl::Status(Error(absl::StatusCode::kInvalidArgument, "PICTURE_EMPTY",
+                                "the picture is empty; it must be a PNG, JPEG or WebP file"));
+    }
     v1::DecodePictureRequest request;
     request.set_use(ToProto(use));
     request.mutable_file()->set_dtype(v1::DTYPE_U8);
