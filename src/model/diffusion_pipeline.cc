@@ -316,8 +316,9 @@ absl::StatusOr<DiffusionPipeline::Ready> DiffusionPipeline::Prepare(const v1::Ba
   if (absl::Status status = SetGuidance(job, slot, step); !status.ok()) return status;
   step.evaluation = slot.schedule.evaluations[static_cast<size_t>(slot.steps_done)];
   if (job.sigmas_size() > 0) {
-    if (job.sigmas_size() != 2)
+    if (job.sigmas_size() != 2) {
       return OutOfRange("SIGMAS_INVALID", "sigmas", "must be two or none");
+    }
     absl::StatusOr<Evaluation> given = slot.sampler->MakeStep(job.sigmas(0), job.sigmas(1));
     if (!given.ok()) return given.status();
     step.evaluation = *given;

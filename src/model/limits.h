@@ -51,6 +51,14 @@ inline constexpr int kSampleSizeMax = 1024;
 inline constexpr int kAutoencoderBlocksMax = 8;
 inline constexpr int kTrainTimestepsMax = 1'000'000;
 
+// Text encoders: width of a feed-forward, relative position buckets and their farthest distance.
+inline constexpr int kFeedForwardMax = 131'072;
+inline constexpr int kPositionBucketsMax = 1024;
+inline constexpr int kPositionDistanceMax = 1 << 20;
+// Tokens of one prompt in T5, whose position biases know no end, and rows of one batch of prompts.
+inline constexpr int kT5TokensMax = 512;
+inline constexpr int64_t kTextRowsMax = 4096;
+
 // Jobs at once on one worker.
 inline constexpr int kSlotsMax = 4096;
 // What a request may ask for; a model may offer less.

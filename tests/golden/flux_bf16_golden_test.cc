@@ -37,7 +37,7 @@ TEST_P(FluxBf16GoldenTest, ErrorIsAtMostThatOfDiffusers) {
       testing::OpenRequest(0, entry.at("width").get<int>(), entry.at("steps").get<int>(),
                            entry.at("guidance_scale").get<double>(), entry.at("seed").get<int>(),
                            entry.at("prompt").get<std::string>());
-  open.set_sampler("euler");
+  open.set_sampler("flow_match_euler");
   open.set_max_sequence_length(entry.at("max_sequence_length").get<int>());
   open.set_noise_dtype(v1::DTYPE_BF16);
   const testing::PipelineResult ours = testing::RunAlone(**pipeline, open);

@@ -56,7 +56,7 @@ std::vector<v1::GenerateRequest> FluxRequests(const v1::Model& model) {
   std::vector<v1::GenerateRequest> requests;
   const int multiple = model.limits().size_multiple_of();
   const char* prompts[] = {"a red apple", "two green apples on a table", "", "red red red red red"};
-  const char* samplers[] = {"euler", "heun"};
+  const char* samplers[] = {"flow_match_euler", "flow_match_heun"};
   for (int i = 0; i < kClients; ++i) {
     v1::GenerateRequest request =
         PictureRequest(prompts[i % 4], 0, 3 + static_cast<int>(random() % 20),

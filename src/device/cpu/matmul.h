@@ -36,7 +36,7 @@ class PackedMatrix {
   int64_t columns() const { return columns_; }
   int64_t depth() const { return depth_; }
   // Products of bf16 by the machine's own instructions, else of f32.
-  bool native_bf16() const { return bf16_full_ != nullptr; }
+  bool native_bf16() const { return native_bf16_; }
   // f32 products: whether elements of A are rounded to bf16 first.
   bool rounds_rows() const { return rounds_rows_; }
   const float* bias() const { return static_cast<const float*>(bias_.data()); }
@@ -71,6 +71,7 @@ class PackedMatrix {
 
   int64_t columns_ = 0;
   int64_t depth_ = 0;
+  bool native_bf16_ = false;
   bool rounds_rows_ = false;
   DType panel_dtype_ = DType::kF32;
   int64_t row_block_ = kRowBlock;

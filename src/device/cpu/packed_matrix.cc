@@ -53,8 +53,9 @@ absl::StatusOr<PackedMatrix> PackedMatrix::Make(
   }
   absl::Status packed;
   const bool bf16 = compute == DType::kBf16;
+  matrix.native_bf16_ = bf16 && context.isa.bf16;
   matrix.rounds_rows_ = bf16 && !context.isa.bf16;
-  if (bf16 && context.isa.bf16) {
+  if (matrix.native_bf16_) {
     packed = matrix.PackNativeBf16(context, read);
   } else if (bf16 || source == DType::kBf16) {
     matrix.panel_dtype_ = DType::kBf16;
