@@ -30,6 +30,11 @@ absl::Status Unavailable(const char* why) {
       .RetryAfter(absl::Seconds(1));
 }
 
+absl::Status Empty() {
+  return Error(absl::StatusCode::kInvalidArgument, "PICTURE_EMPTY",
+               "the picture is empty; it must be a PNG, JPEG or WebP file");
+}
+
 v1::DecodePictureRequest::Use ToProto(PictureUse use) {
   switch (use) {
     case PictureUse::kCheck:
@@ -165,6 +170,11 @@ void MediaPool::Run() {
     for (Task& task : batch) {
       if (closing_.load()) {
         std::move(task.done)(Unavailable("the server is shutting down"));
+        continue;
+      }
+      if (task.bytes.empty()) {
+        // There is nothing to send.
+        std::move(task.done)(Empty());
         continue;
       }
       if (decoder == nullptr) {

@@ -76,7 +76,9 @@ TEST(MediaPoolTest, DecodesInProcessesOfItsOwn) {
   EXPECT_EQ(picture->media_type, "image/png");
   ASSERT_EQ(picture->pixels.size(), size_t{64} * 48 * 3);
   EXPECT_EQ(static_cast<unsigned char>(picture->pixels.bytes()[3]), 21);
-  EXPECT_GE(picture->pixels.fd(), 0) << "pixels come back as shared memory";
+  const auto large = Decode(pool, MakePng({300, 200}));
+  ASSERT_TRUE(large.ok()) << large.status();
+  EXPECT_GE(large->pixels.fd(), 0) << "what is large comes back as shared memory";
   EXPECT_FALSE(Decoders().empty());
   EXPECT_TRUE(Decode(pool, MakePng({64, 48}), PictureUse::kCheck)->pixels.empty());
   EXPECT_EQ(Decode(pool, MakePng({64, 48}), PictureUse::kMaskWhite)->pixels.size(),
