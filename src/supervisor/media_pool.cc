@@ -30,6 +30,11 @@ absl::Status Unavailable(const char* why) {
       .RetryAfter(absl::Seconds(1));
 }
 
+absl::Status Empty() {
+  return Error(absl::StatusCode::kInvalidArgument, "PICTURE_EMPTY",
+               "the picture is empty; it must be a PNG, JPEG or WebP file");
+}
+
 v1::DecodePictureRequest::Use ToProto(PictureUse use) {
   switch (use) {
     case PictureUse::kCheck:
@@ -98,11 +103,6 @@ class MediaPool::Decoder {
                                                 int64_t timeout_ns,
                                                 const std::atomic<bool>& closing) {
     const int64_t due_ns = Clock::Real().MonotonicNanos() + timeout_ns;
-    // A tensor of nothing is no tensor, so this cannot be the decoder's to say.
-    if (bytes.size() == 0) {
-      return absl::Status(Error(absl::StatusCode::kInvalidArgument, "PICTURE_EMPTY",
-                                "the picture is empty; it must be a PNG, JPEG or WebP file"));
-    }
     v1::DecodePictureRequest request;
     request.set_use(ToProto(use));
     request.mutable_file()->set_dtype(v1::DTYPE_U8);
@@ -170,6 +170,11 @@ void MediaPool::Run() {
     for (Task& task : batch) {
       if (closing_.load()) {
         std::move(task.done)(Unavailable("the server is shutting down"));
+        continue;
+      }
+      if (task.bytes.empty()) {
+        // There is nothing to send.
+        std::move(task.done)(Empty());
         continue;
       }
       if (decoder == nullptr) {

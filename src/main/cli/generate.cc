@@ -261,10 +261,15 @@ struct WatchFlags {
   std::string name;
   int64_t after_sequence = 0;
   std::string out;
+  std::string preview_dir;
 };
 
 int RunWatch(const WatchFlags& flags, Session& session) {
-  Follower follower(session, flags.out);
+  const Previews previews(flags.preview_dir, TerminalPictures::kNone);
+  if (const absl::Status status = previews.Check(); !status.ok()) {
+    return session.output.Fail(status);
+  }
+  Follower follower(session, flags.out, previews);
   if (!flags.out.empty()) {
     // How many outputs there will be is the generation's to tell.
     const auto generation = session.client.GetGeneration(GenerationNameOf(flags.name), false);
@@ -292,15 +297,13 @@ void AddWatch(CLI::App& app, Run& run) {
       command->add_option("--after", flags->after_sequence,
                           "Only events after this sequence number (default: all that are kept)");
   command->add_option("--out", flags->out, "Also write the outputs; see generate")->excludes(after);
+  command->add_option("--preview-dir", flags->preview_dir,
+                      "Folder for the previews that its request asked for");
   command->callback([&run, flags] {
     run.body = [flags](Session& session) { return RunWatch(*flags, session); };
     run.handles_interrupt = true;
   });
 }
-
-}  // namespace
-
-namespace {
 
 void AddRequestOptions(CLI::App* command, const std::shared_ptr<GenerateFlags>& flags) {
   command->add_option("--model", flags->model,
