@@ -149,11 +149,11 @@ struct AttentionArgs {
 
 // One image's latents, or one job's, in a table in device memory.
 struct LatentView {
-  float* data;  // [channels, height, width]
-  int32_t channels;
-  int32_t height;
-  int32_t width;
-  int32_t pad;
+  float* data = nullptr;  // [channels, height, width]
+  int32_t channels = 0;
+  int32_t height = 0;
+  int32_t width = 0;
+  int32_t pad = 0;
 };
 
 // tokens[r] = the patch of its sequence's latents: sequence s reads views[s]; token (i, j) at row
@@ -189,13 +189,13 @@ struct TimestepEmbeddingArgs {
 // Inpainting, after the step: latents = mask*latents + (1 - mask)*(known_weight*known +
 // noise_weight*noise). Preview: denoised = denoised_sample*x + denoised_model*m.
 struct SamplerUpdate {
-  LatentView latents;         // read and written
-  float* history;             // [channels, height, width] or null
-  int32_t conditional_row;    // first row of the branch in the packed model output
-  int32_t unconditional_row;  // -1: no guidance
-  float guidance;             // m = u + guidance * (c - u)
-  float sample, model, history_in;
-  float history_sample, history_model;  // used when `history` is not null
+  LatentView latents;              // read and written
+  float* history = nullptr;        // [channels, height, width] or null
+  int32_t conditional_row = 0;     // first row of the branch in the packed model output
+  int32_t unconditional_row = -1;  // -1: no guidance
+  float guidance = 1.0f;           // m = u + guidance * (c - u)
+  float sample = 1.0f, model = 0.0f, history_in = 0.0f;
+  float history_sample = 0.0f, history_model = 0.0f;  // used when `history` is not null
 
   const float* mask = nullptr;   // [height, width], 1 = painted anew; or null: all of it
   const float* known = nullptr;  // [channels, height, width], what is kept; with `mask`
@@ -250,7 +250,7 @@ class Ops {
   virtual std::string Isa() const = 0;
   // Name and version of each library that decides bits.
   virtual std::string Libraries() const = 0;
-  // Whether matrices of this type are computed natively.
+  // Whether matrices can be packed to be multiplied in this type.
   virtual bool Supports(DType dtype) const = 0;
 
   virtual absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(size_t bytes) = 0;

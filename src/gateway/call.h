@@ -19,6 +19,8 @@ class Budget {
   class Permit {
    public:
     Permit() = default;
+    Permit(const Permit&) = delete;
+    Permit& operator=(const Permit&) = delete;
     Permit(Permit&& other) noexcept
         : budget_(std::exchange(other.budget_, nullptr)), amount_(other.amount_) {}
     Permit& operator=(Permit&& other) noexcept {

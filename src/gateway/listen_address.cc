@@ -36,8 +36,9 @@ absl::StatusOr<std::string> CheckedListenAddress(std::string_view address) {
 
   in_addr v4{};
   if (inet_pton(AF_INET, host.c_str(), &v4) == 1) {
-    if ((ntohl(v4.s_addr) >> 24) != 127)
+    if ((ntohl(v4.s_addr) >> 24) != 127) {
       return Invalid("LISTEN_NOT_LOOPBACK", address, kLoopbackOnly);
+    }
     return absl::StrCat(host, ":", port);
   }
   in6_addr v6{};

@@ -38,10 +38,10 @@ FrameConnection::FrameConnection(std::unique_ptr<ByteStream> stream) : stream_(s
 absl::StatusOr<FrameConnection::ReadState> FrameConnection::Read(
     google::protobuf::MessageLite& message, std::vector<Payload>& attachments) {
   if (header_have_ < kHeaderBytes) {
-    const auto state = ReadHeader();
+    auto state = ReadHeader();
     if (!state.ok() || *state != ReadState::kMessage) return state;
   }
-  const auto state = ReadBody();
+  auto state = ReadBody();
   if (!state.ok() || *state != ReadState::kMessage) return state;
   if (const absl::Status status = FinishFrame(message, attachments); !status.ok()) return status;
   return ReadState::kMessage;

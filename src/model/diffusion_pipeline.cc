@@ -1,17 +1,15 @@
 #include "model/diffusion_pipeline.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "base/denoise_steps.h"
 #include "base/error.h"
 #include "base/numerics.h"
 #include "model/limits.h"
 #include "model/noise.h"
+#include "model/slot_request.h"
+#include "model/step_outputs.h"
 
 namespace darkroom {
 namespace {
@@ -20,103 +18,9 @@ namespace {
 constexpr int kMaskThreshold = 128;
 constexpr int kPixelChannels = AutoencoderKlConfig::kPixelChannels;
 
-absl::Status OutOfRange(std::string_view reason, const std::string& field,
-                        const std::string& problem) {
-  return Error(absl::StatusCode::kInvalidArgument, reason, absl::StrCat(field, " ", problem))
-      .Field(field, problem);
-}
-
-absl::Status Unsupported(std::string_view reason, std::string_view what) {
-  return Error(absl::StatusCode::kUnimplemented, reason, what);
-}
-
-// The daemon asked for something that does not fit the slot's state: its error, not a client's.
-absl::Status WrongState(std::string_view reason, std::string_view what) {
-  return Error(absl::StatusCode::kFailedPrecondition, reason, what);
-}
-
-// Fowler, Noll and Vo's 64-bit hash, variant 1a.
-uint64_t Fnv1a64(std::string_view bytes) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (const char c : bytes) {
-    hash ^= static_cast<unsigned char>(c);
-    hash *= 0x100000001b3u;
-  }
-  return hash;
-}
-
-bool AreFinite(std::string_view latents) {
-  for (size_t i = 0; i + sizeof(float) <= latents.size(); i += sizeof(float)) {
-    float value = 0;
-    std::memcpy(&value, latents.data() + i, sizeof(value));
-    if (!std::isfinite(value)) return false;
-  }
-  return true;
-}
-
-absl::Status NotFinite() {
-  return Error(absl::StatusCode::kInternal, "LATENTS_NOT_FINITE",
-               "the model gave values that are not numbers");
-}
-
-// Bytes as they leave the worker: large ones in a memfd, which crosses without a copy.
-absl::StatusOr<Payload> MakePayload(std::string_view bytes) {
-  if (bytes.size() <= model_limits::kInlineOutputBytesMax) return Payload::Copy(bytes);
-  return Payload::CreateMemfd(bytes.size(), [bytes](absl::Span<char> memory) {
-    std::copy(bytes.begin(), bytes.end(), memory.begin());
-  });
-}
-
-absl::Status CheckSize(const v1::Model::Limits& limits, const std::string& field, int size) {
-  const int multiple = limits.size_multiple_of();
-  if (size >= limits.size_min() && size <= limits.size_max() && size % multiple == 0) {
-    return absl::OkStatus();
-  }
-  const int bounded = std::clamp(size, limits.size_min(), limits.size_max());
-  const int nearest = std::clamp((bounded + multiple / 2) / multiple * multiple, limits.size_min(),
-                                 limits.size_max());
-  return OutOfRange(
-      "SIZE_UNSUPPORTED", field,
-      absl::StrCat("is ", size, "; it must be a multiple of ", multiple, " from ",
-                   limits.size_min(), " to ", limits.size_max(), "; nearest: ", nearest));
-}
-
-// Written so that NaN is outside too.
-absl::Status CheckScale(const std::string& field, std::string_view reason, double scale) {
-  constexpr double kMin = model_limits::kGuidanceScaleMin;
-  constexpr double kMax = model_limits::kGuidanceScaleMax;
-  if (scale >= kMin && scale <= kMax) return absl::OkStatus();
-  return OutOfRange(reason, field,
-                    absl::StrCat("must be ", kMin, " to ", kMax, "; nearest: ",
-                                 std::clamp(std::isnan(scale) ? kMin : scale, kMin, kMax)));
-}
-
 absl::Status OutOfMemory() {
   return Error(absl::StatusCode::kResourceExhausted, "OUT_OF_MEMORY",
                "the worker has no memory left for the latents");
-}
-
-// The mean of every `k` x `k` latents, [channels, height / k, width / k].
-std::vector<float> Shrink(const LatentView& shape, const float* latents, int k) {
-  const int height = std::max(1, shape.height / k);
-  const int width = std::max(1, shape.width / k);
-  std::vector<float> out(static_cast<size_t>(shape.channels) * height * width);
-  float* to = out.data();
-  for (int c = 0; c < shape.channels; ++c) {
-    for (int y = 0; y < height; ++y) {
-      for (int x = 0; x < width; ++x) {
-        float sum = 0;
-        int count = 0;
-        for (int i = y * k; i < std::min((y + 1) * k, shape.height); ++i) {
-          for (int j = x * k; j < std::min((x + 1) * k, shape.width); ++j, ++count) {
-            sum += latents[(int64_t{c} * shape.height + i) * shape.width + j];
-          }
-        }
-        *to++ = sum / static_cast<float>(count);
-      }
-    }
-  }
-  return out;
 }
 
 }  // namespace
@@ -128,127 +32,21 @@ DiffusionPipeline::DiffusionPipeline(DiffusionPipelineParts parts, Ops& ops)
       slots_(static_cast<size_t>(parts_.slots)),
       denoised_(static_cast<size_t>(parts_.slots)) {}
 
-absl::Status DiffusionPipeline::CheckOpen(const v1::OpenSlot& request,
-                                          const JobInputs& inputs) const {
+absl::Status DiffusionPipeline::Open(const v1::OpenSlot& request,
+                                     absl::Span<const Payload> checkpoint_tensors,
+                                     const JobInputs& inputs) {
   if (request.slot() >= slots_.size()) {
     return WrongState("SLOT_INVALID", absl::StrCat("slot must be 0 to ", slots_.size() - 1));
   }
   if (slots_[request.slot()].open) return WrongState("SLOT_OPEN", "the slot is open already");
-  const v1::Model::Limits& limits = parts_.model.limits();
-  absl::Status status = CheckSize(limits, "width", request.width());
-  if (status.ok()) status = CheckSize(limits, "height", request.height());
+  absl::Status status =
+      CheckSlotRequest(request, inputs, parts_.model, parts_.samplers, parts_.encoder != nullptr);
   if (!status.ok()) return status;
-  if (limits.square_only() && request.height() != request.width()) {
-    return OutOfRange("SIZE_UNSUPPORTED", "height",
-                      absl::StrCat("is ", request.height(),
-                                   "; this model makes square pictures, "
-                                   "so it must equal width; nearest: ",
-                                   request.width()));
-  }
-  for (const auto& [field, prompt] : {std::pair("prompt", &request.prompt()),
-                                      std::pair("negative_prompt", &request.negative_prompt())}) {
-    if (prompt->size() <= model_limits::kPromptBytesMax) continue;
-    return OutOfRange("PROMPT_TOO_LONG", field,
-                      absl::StrCat("has ", prompt->size(), " bytes; at most ",
-                                   model_limits::kPromptBytesMax, " can be"));
-  }
-  status = CheckScale("sampling.guidance_scale", "GUIDANCE_SCALE_OUT_OF_RANGE",
-                      request.guidance_scale());
-  if (status.ok() && request.true_cfg_scale() != 0) {
-    status = CheckScale("sampling.true_cfg_scale", "TRUE_CFG_SCALE_OUT_OF_RANGE",
-                        request.true_cfg_scale());
-  }
-  if (!status.ok()) return status;
-  if (request.seed() < 0) {
-    return OutOfRange("SEED_OUT_OF_RANGE", "sampling.seed", "must be 0 to 2^63-1; nearest: 0");
-  }
-  const Sampler* sampler = FindSampler(parts_.samplers, request.sampler());
-  if (sampler == nullptr) {
-    return OutOfRange("SAMPLER_UNSUPPORTED", "sampling.sampler",
-                      absl::StrCat("must be one of: ", absl::StrJoin(parts_.model.samplers(), ", "),
-                                   "; nearest: ", parts_.model.defaults().sampler()));
-  }
-  const int steps_max = std::min(limits.steps_max(), sampler->steps_max());
-  if (request.steps() < 1 || request.steps() > steps_max) {
-    return OutOfRange("STEPS_OUT_OF_RANGE", "sampling.steps",
-                      absl::StrCat("is ", request.steps(), "; it must be 1 to ", steps_max,
-                                   "; nearest: ", std::clamp(request.steps(), 1, steps_max)));
-  }
-  if (request.adapters_size() > 0) {
-    return Unsupported("ADAPTERS_UNSUPPORTED", "this model takes no adapters");
-  }
-  return CheckInputs(request, inputs);
-}
-
-absl::Status DiffusionPipeline::CheckInputs(const v1::OpenSlot& request,
-                                            const JobInputs& inputs) const {
-  const auto pixels = static_cast<size_t>(request.width()) * static_cast<size_t>(request.height());
-  if (inputs.init_image.empty()) {
-    if (inputs.mask.empty()) return absl::OkStatus();
-    return OutOfRange("MASK_WITHOUT_INIT", "inputs", "a mask needs a picture to start from");
-  }
-  if (parts_.encoder == nullptr) {
-    return Unsupported("INPUTS_UNSUPPORTED", "this model takes no pictures");
-  }
-  if (inputs.init_image.size() != pixels * kPixelChannels ||
-      (!inputs.mask.empty() && inputs.mask.size() != pixels)) {
-    return OutOfRange("INPUT_SIZE_INVALID", "inputs", "must have the size of the output");
-  }
-  if (!(request.strength() >= 0 && request.strength() <= 1)) {
-    return OutOfRange("STRENGTH_OUT_OF_RANGE", "sampling.strength", "must be 0 to 1");
-  }
-  if (SkippedSteps(request.steps(), request.strength()) >= request.steps()) {
-    return OutOfRange("STRENGTH_LEAVES_NO_STEP", "sampling.strength",
-                      absl::StrCat("leaves none of ", request.steps(),
-                                   " steps; nearest: ", 1.0 / request.steps()));
-  }
-  return absl::OkStatus();
-}
-
-// A checkpoint is this job's own, from this or another worker; still only what fits is believed.
-absl::Status DiffusionPipeline::CheckCheckpoint(const v1::OpenSlot& request, bool keeps_history,
-                                                absl::Span<const Payload> tensors) const {
-  const v1::Checkpoint& checkpoint = request.checkpoint();
-  if (checkpoint.numerics_id() != parts_.model.numerics_id()) {
-    return WrongState("NUMERICS_MISMATCH",
-                      "the checkpoint was made under another numerics_id; it can only be resumed "
-                      "where the same request gives the same bits");
-  }
-  const double strength = request.has_init_image() ? request.strength() : 1.0;
-  const int due = DenoiseEvaluations(FindSampler(parts_.samplers, request.sampler())->name(),
-                                     request.steps(), strength);
-  if (checkpoint.step() < 0 || checkpoint.step() > due) {
-    return WrongState("CHECKPOINT_INVALID",
-                      absl::StrCat("step is ", checkpoint.step(), " of ", due));
-  }
-  const int64_t shape[] = {parts_.denoiser->latent_channels(), request.height() / factor(),
-                           request.width() / factor()};
-  const size_t bytes = sizeof(float) * static_cast<size_t>(shape[0] * shape[1] * shape[2]);
-  const auto fits = [&](const v1::TensorRef& ref) {
-    return ref.dtype() == v1::DTYPE_F32 &&
-           std::equal(ref.shape().begin(), ref.shape().end(), std::begin(shape), std::end(shape));
-  };
-  const bool ok =
-      fits(checkpoint.latents()) && checkpoint.random_counter() == 0 &&
-      checkpoint.sampler_state_size() == (keeps_history ? 1 : 0) &&
-      std::all_of(checkpoint.sampler_state().begin(), checkpoint.sampler_state().end(), fits) &&
-      tensors.size() == 1 + static_cast<size_t>(checkpoint.sampler_state_size()) &&
-      std::all_of(tensors.begin(), tensors.end(),
-                  [bytes](const Payload& tensor) { return tensor.size() == bytes; });
-  if (ok) return absl::OkStatus();
-  return WrongState(
-      "CHECKPOINT_INVALID",
-      absl::StrCat("this job's checkpoint is f32 latents [", shape[0], ", ", shape[1], ", ",
-                   shape[2], "]", keeps_history ? " and the sampler's history, as many" : ""));
-}
-
-absl::Status DiffusionPipeline::Open(const v1::OpenSlot& request,
-                                     absl::Span<const Payload> checkpoint_tensors,
-                                     const JobInputs& inputs) {
-  if (absl::Status status = CheckOpen(request, inputs); !status.ok()) return status;
   const Sampler* sampler = FindSampler(parts_.samplers, request.sampler());
   if (request.has_checkpoint()) {
-    absl::Status status = CheckCheckpoint(request, sampler->keeps_history(), checkpoint_tensors);
+    const int64_t shape[] = {parts_.denoiser->latent_channels(), request.height() / factor(),
+                             request.width() / factor()};
+    status = CheckSlotCheckpoint(request, checkpoint_tensors, shape, parts_.model, *sampler);
     if (!status.ok()) return status;
   }
   Slot slot;
@@ -272,12 +70,9 @@ absl::Status DiffusionPipeline::Open(const v1::OpenSlot& request,
   slot.request.latent_height = slot.latent_height;
   slot.request.latent_width = slot.latent_width;
   StepJob probe;
-  if (absl::Status status = SetGuidance(v1::PlanJob(), slot, probe); !status.ok()) return status;
+  if (status = SetGuidance(v1::PlanJob(), slot, probe); !status.ok()) return status;
   slot.request.guided = probe.guided();
-
-  if (absl::Status status = FillLatents(request, checkpoint_tensors, slot); !status.ok()) {
-    return status;
-  }
+  if (status = FillLatents(request, checkpoint_tensors, slot); !status.ok()) return status;
   slot.open = true;
   slots_[request.slot()] = std::move(slot);
   return absl::OkStatus();
@@ -521,8 +316,9 @@ absl::StatusOr<DiffusionPipeline::Ready> DiffusionPipeline::Prepare(const v1::Ba
   if (absl::Status status = SetGuidance(job, slot, step); !status.ok()) return status;
   step.evaluation = slot.schedule.evaluations[static_cast<size_t>(slot.steps_done)];
   if (job.sigmas_size() > 0) {
-    if (job.sigmas_size() != 2)
+    if (job.sigmas_size() != 2) {
       return OutOfRange("SIGMAS_INVALID", "sigmas", "must be two or none");
+    }
     absl::StatusOr<Evaluation> given = slot.sampler->MakeStep(job.sigmas(0), job.sigmas(1));
     if (!given.ok()) return given.status();
     step.evaluation = *given;
@@ -607,40 +403,22 @@ absl::Status DiffusionPipeline::FinishStep(const v1::PlanJob& job, const Slot& s
   if (!job.returns().checkpoint() && !parts_.hash_latents) return absl::OkStatus();
   absl::StatusOr<std::string> latents = Read(*slot.latents);
   if (!latents.ok()) return latents.status();
-  if (parts_.hash_latents) outcome.latents_hash = Fnv1a64(*latents);
+  if (parts_.hash_latents) outcome.latents_hash = HashLatents(*latents);
   if (!job.returns().checkpoint()) return absl::OkStatus();
   if (!AreFinite(*latents)) {
     outcome.status = NotFinite();
     return absl::OkStatus();
   }
-  return PutCheckpoint(slot, *std::move(latents), outcome);
-}
-
-absl::Status DiffusionPipeline::PutCheckpoint(const Slot& slot, std::string latents,
-                                              JobOutcome& outcome) {
-  v1::Checkpoint& checkpoint = outcome.checkpoint.emplace();
-  checkpoint.set_step(slot.steps_done);
-  checkpoint.set_numerics_id(parts_.model.numerics_id());
-  const auto put = [&](std::string_view bytes, v1::TensorRef& ref) {
-    ref.set_dtype(v1::DTYPE_F32);
-    ref.add_shape(parts_.denoiser->latent_channels());
-    ref.add_shape(slot.latent_height);
-    ref.add_shape(slot.latent_width);
-    ref.set_size_bytes(static_cast<int64_t>(bytes.size()));
-    absl::StatusOr<Payload> payload = MakePayload(bytes);
-    if (payload.ok()) outcome.checkpoint_tensors.push_back(*std::move(payload));
-    return payload.ok();
-  };
-  bool complete = put(latents, *checkpoint.mutable_latents());
-  if (complete && slot.history != nullptr) {
+  std::vector<std::string> tensors = {*std::move(latents)};
+  if (slot.history != nullptr) {
     absl::StatusOr<std::string> history = Read(*slot.history);
     if (!history.ok()) return history.status();
-    complete = put(*history, *checkpoint.add_sampler_state());
+    tensors.push_back(*std::move(history));
   }
-  if (!complete) {
-    // The step itself is done, so the job goes on; a later checkpoint will do.
-    outcome.checkpoint.reset();
-    outcome.checkpoint_tensors.clear();
+  PutCheckpoint(View(slot), tensors, outcome);
+  if (outcome.checkpoint.has_value()) {
+    outcome.checkpoint->set_step(slot.steps_done);
+    outcome.checkpoint->set_numerics_id(parts_.model.numerics_id());
   }
   return absl::OkStatus();
 }
@@ -657,7 +435,7 @@ absl::Status DiffusionPipeline::PutPreview(const v1::PlanJob& job, const Slot& s
   const int k = (side + side_max - 1) / side_max;
   LatentView view = View(slot);
   const std::vector<float> small =
-      Shrink(view, reinterpret_cast<const float*>(denoised->data()), k);
+      ShrinkLatents(view, reinterpret_cast<const float*>(denoised->data()), k);
   view.height = std::max(1, slot.latent_height / k);
   view.width = std::max(1, slot.latent_width / k);
   absl::StatusOr<std::unique_ptr<DeviceBuffer>> buffer = Upload(ops_, small, *stream_);

@@ -88,10 +88,6 @@ class DiffusionPipeline : public Pipeline {
     StepJob job;
   };
 
-  absl::Status CheckOpen(const v1::OpenSlot& request, const JobInputs& inputs) const;
-  absl::Status CheckInputs(const v1::OpenSlot& request, const JobInputs& inputs) const;
-  absl::Status CheckCheckpoint(const v1::OpenSlot& request, bool keeps_history,
-                               absl::Span<const Payload> tensors) const;
   absl::Status FillLatents(const v1::OpenSlot& request, absl::Span<const Payload> tensors,
                            Slot& slot);
   absl::StatusOr<std::unique_ptr<DeviceBuffer>> AllocateLatents(size_t bytes);
@@ -112,7 +108,6 @@ class DiffusionPipeline : public Pipeline {
   absl::Status RunPass(const v1::BatchPlan& plan, absl::Span<const Ready> pass,
                        absl::Span<JobOutcome> outcomes);
   absl::Status FinishStep(const v1::PlanJob& job, const Slot& slot, JobOutcome& outcome);
-  absl::Status PutCheckpoint(const Slot& slot, std::string latents, JobOutcome& outcome);
   absl::Status PutPreview(const v1::PlanJob& job, const Slot& slot, JobOutcome& outcome);
   absl::Status DecodeSlot(const Slot& slot, JobOutcome& outcome);
 

@@ -32,9 +32,9 @@ inline constexpr int kClassesMax = 100'000;
 inline constexpr size_t kClassNameBytesMax = 1024;
 inline constexpr int kNearestClasses = 3;
 
-// Tokenizers: tokens of a vocabulary, merges, bytes of a token, added tokens, bytes of a SentencePiece
-// model and of a merges.txt, T5's extra ids, and ids of a prompt that a tokenizer's configuration
-// may allow.
+// Tokenizers: tokens of a vocabulary, merges, bytes of a token, added tokens, bytes of a
+// SentencePiece model and of a merges.txt, T5's extra ids, and ids of a prompt that a tokenizer's
+// configuration may allow.
 inline constexpr int kVocabularyMax = 1 << 20;
 inline constexpr int kTokenBytesMax = 1024;
 inline constexpr int kAddedTokensMax = 4096;
@@ -53,6 +53,14 @@ inline constexpr int kPatchMax = 16;
 inline constexpr int kSampleSizeMax = 1024;
 inline constexpr int kAutoencoderBlocksMax = 8;
 inline constexpr int kTrainTimestepsMax = 1'000'000;
+
+// Text encoders: width of a feed-forward, relative position buckets and their farthest distance.
+inline constexpr int kFeedForwardMax = 131'072;
+inline constexpr int kPositionBucketsMax = 1024;
+inline constexpr int kPositionDistanceMax = 1 << 20;
+// Tokens of one prompt in T5, whose position biases know no end, and rows of one batch of prompts.
+inline constexpr int kT5TokensMax = 512;
+inline constexpr int64_t kTextRowsMax = 4096;
 
 // Jobs at once on one worker.
 inline constexpr int kSlotsMax = 4096;

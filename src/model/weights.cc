@@ -14,7 +14,6 @@
 namespace darkroom {
 namespace {
 
-constexpr std::string_view kWeightsFile = "diffusion_pytorch_model.safetensors";
 constexpr std::string_view kIndexSuffix = ".index.json";
 
 std::string ShapeText(const std::string& dtype, absl::Span<const int64_t> shape) {
@@ -36,7 +35,8 @@ bool IsShardName(std::string_view name) {
 }
 
 // What to say when a component has no weights that can be loaded.
-absl::Status NoWeights(const ModelFolder& folder, const std::string& component) {
+absl::Status NoWeights(const ModelFolder& folder, const std::string& component,
+                       const std::string& weights_file) {
   std::vector<std::string> pickles;
   std::vector<std::string> variants;
   for (const std::string& name : folder.List(component)) {
@@ -56,7 +56,7 @@ absl::Status NoWeights(const ModelFolder& folder, const std::string& component) 
                     ", which is pickle and can run any code, so it is never loaded: convert it "
                     "with save_pretrained(..., safe_serialization=True)");
   }
-  return ModelInvalid(absl::StrCat(component, "/", std::string(kWeightsFile)), problem);
+  return ModelInvalid(weights_file, problem);
 }
 
 // Which tensor each shard must hold, by the index.
@@ -142,16 +142,17 @@ void AppendProblems(const char* kind, const std::vector<std::string>& problems, 
 
 }  // namespace
 
-absl::StatusOr<Weights> Weights::Open(ModelFolder& folder, std::string_view component) {
+absl::StatusOr<Weights> Weights::Open(ModelFolder& folder, std::string_view component,
+                                      std::string_view weights_file) {
   Weights weights;
   weights.component_ = std::string(component);
-  const std::string file = absl::StrCat(weights.component_, "/", std::string(kWeightsFile));
+  const std::string file = absl::StrCat(weights.component_, "/", std::string(weights_file));
   const std::string index_file = absl::StrCat(file, std::string(kIndexSuffix));
   if (folder.Exists(index_file)) {
     if (absl::Status status = weights.OpenSharded(folder, index_file); !status.ok()) return status;
     return weights;
   }
-  if (!folder.Exists(file)) return NoWeights(folder, weights.component_);
+  if (!folder.Exists(file)) return NoWeights(folder, weights.component_, file);
   auto opened = folder.OpenSafetensors(file);
   if (!opened.ok()) return opened.status();
   if (absl::Status status = weights.Add(*std::move(opened)); !status.ok()) return status;

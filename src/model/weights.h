@@ -18,14 +18,20 @@
 
 namespace darkroom {
 
-// The tensors of one component, from diffusion_pytorch_model.safetensors or from the shards that
-// diffusion_pytorch_model.safetensors.index.json names. Loading is two passes: first a model takes
-// every tensor by name and shape, which costs nothing; Check() then reports all that is missing,
-// misshaped or left over at once; only then are tensors packed.
+// What diffusers and transformers name a component's weights.
+inline constexpr std::string_view kDiffusersWeights = "diffusion_pytorch_model.safetensors";
+inline constexpr std::string_view kTransformersWeights = "model.safetensors";
+
+// The tensors of one component, from one file (diffusion_pytorch_model.safetensors) or from the
+// shards that its index (diffusion_pytorch_model.safetensors.index.json) names. Loading is two
+// passes: first a model takes every tensor by name and shape, which costs nothing; Check() then
+// reports all that is missing, misshaped or left over at once; only then are tensors packed.
 class Weights {
  public:
-  // `component`: the folder's name, "transformer". Formats of all files are checked here.
-  static absl::StatusOr<Weights> Open(ModelFolder& folder, std::string_view component);
+  // `component`: the folder's name, "transformer". `weights_file`: the file's name when there are
+  // no shards. Formats of all files are checked here.
+  static absl::StatusOr<Weights> Open(ModelFolder& folder, std::string_view component,
+                                      std::string_view weights_file = kDiffusersWeights);
 
   // A view of the file's bytes in host memory, possibly unaligned (see ToFloat), valid as long as
   // this object; an empty tensor when there is a problem, which Check() then reports. `old_name` is

@@ -187,7 +187,7 @@ TEST_P(DitGoldenTest, TransformerLayerByLayer) {
 
     // With these coefficients the next latents are the guided model output.
     const std::vector<float> outputs = fixture_.Floats(name + ".model_outputs");
-    const size_t count = static_cast<size_t>(config->in_channels * size * size);
+    const auto count = static_cast<size_t>(int64_t{config->in_channels} * size * size);
     std::vector<float> output(count);
     ASSERT_TRUE(
         ops_->CopyToHost(output.data(), (*latents)->data(), count * sizeof(float), *stream_).ok());
@@ -241,7 +241,8 @@ TEST_P(DitGoldenTest, DecoderLayerByLayer) {
     ++compared;
   });
   const int image_size = size * config->factor();
-  std::vector<uint8_t> pixels(static_cast<size_t>(image_size * image_size * 3));
+  std::vector<uint8_t> pixels(static_cast<size_t>(image_size) * static_cast<size_t>(image_size) *
+                              3);
   ASSERT_TRUE(decoder
                   .Decode({.data = static_cast<float*>((*latents)->data()),
                            .channels = config->latent_channels,

@@ -177,6 +177,37 @@ def run_case(components, case, record, tensors):
     tensors[f"{name}.image"] = torch.from_numpy((images[0] * 255).round().astype(np.uint8))
 
 
+@torch.no_grad()
+def run_in_bf16(components, case, tensors):
+    """The case with every module in bf16, and in float32 from the same noise: what bf16 costs.
+
+    Destroys the components.
+    """
+    pipeline = FluxPipeline(**components)
+    pipeline.set_progress_bar_config(disable=True)
+    size = dict(width=case["width"], height=case["height"])
+    channels = components["transformer"].config.in_channels // 4
+
+    def run(latents):
+        after = []
+
+        def keep(pipe, index, timestep, values):
+            after.append(unpack(pipe, values["latents"], case["height"], case["width"]).float())
+            return values
+
+        pipeline(prompt=case["prompt"], num_inference_steps=case["steps"], output_type="latent",
+                 guidance_scale=case["guidance_scale"], latents=latents,
+                 max_sequence_length=case["max_sequence_length"], callback_on_step_end=keep, **size)
+        return torch.stack(after)
+
+    noise, _ = pipeline.prepare_latents(1, channels, case["height"], case["width"], torch.bfloat16,
+                                        "cpu", torch.Generator().manual_seed(case["seed"]))
+    tensors["bf16.f32_latents_after"] = run(noise.float())
+    for module in ("transformer", "vae", "text_encoder", "text_encoder_2"):
+        components[module].to(torch.bfloat16)
+    tensors["bf16.latents_after"] = run(noise)
+
+
 def save_model(components, folder, tokenizers, fixtures, sharded):
     pipeline = FluxPipeline(**components)
     size = SHARD_BYTES if sharded else "10GB"
@@ -202,6 +233,7 @@ def main():
         cases = list(cases_of(name))
         for case in cases:
             run_case(components, case, case["name"] == "text", tensors)
+        run_in_bf16(components, cases[0], tensors)
         save_file({key: value.contiguous() for key, value in tensors.items()},
                   folder / "goldens.safetensors")
         (folder / "goldens.json").write_text(json.dumps(

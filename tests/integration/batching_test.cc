@@ -19,7 +19,15 @@ namespace darkroom::testing {
 namespace {
 
 constexpr int kClients = 16;
-constexpr char kModel[] = DARKROOM_SOURCE_DIR "/deploy/models/emoji-dit";
+
+// Each family with what its requests can differ in.
+struct Family {
+  const char* name;
+  const char* model;
+  std::vector<v1::GenerateRequest> (*requests)(const v1::Model& model);
+  // So long that it can be cancelled before it ends.
+  int endless_steps;
+};
 
 struct Wanted {
   v1::GenerateRequest request;
@@ -27,33 +35,63 @@ struct Wanted {
   std::string numerics_id;
 };
 
-// Mixed sizes, step counts, guidance and seeds.
-std::vector<Wanted> MixedRequests(const v1::Model& model) {
+// Mixed sizes, step counts, guidance, classes and seeds.
+std::vector<v1::GenerateRequest> DitRequests(const v1::Model& model) {
   std::mt19937 random(7);
-  std::vector<Wanted> wanted;
+  std::vector<v1::GenerateRequest> requests;
   const int sizes[] = {32, 48, 64, 64, 96, 128};
   for (int i = 0; i < kClients; ++i) {
     std::string prompt = model.classes(static_cast<int>(random() % model.classes_size()));
     prompt = prompt.substr(0, prompt.find(','));
-    wanted.push_back(
-        {PictureRequest(prompt, sizes[random() % 6], 5 + static_cast<int>(random() % 30),
-                        static_cast<int64_t>(random()), i % 3 == 0 ? 1.0 : 2.0 + i),
-         "", ""});
+    requests.push_back(PictureRequest(prompt, sizes[random() % 6],
+                                      5 + static_cast<int>(random() % 30),
+                                      static_cast<int64_t>(random()), i % 3 == 0 ? 1.0 : 2.0 + i));
   }
-  return wanted;
+  return requests;
 }
 
-class BatchingTest : public ::testing::Test {
+// Mixed shapes, prompts of mixed lengths, guidance of both kinds, samplers, step counts and seeds.
+std::vector<v1::GenerateRequest> FluxRequests(const v1::Model& model) {
+  std::mt19937 random(8);
+  std::vector<v1::GenerateRequest> requests;
+  const int multiple = model.limits().size_multiple_of();
+  const char* prompts[] = {"a red apple", "two green apples on a table", "", "red red red red red"};
+  const char* samplers[] = {"flow_match_euler", "flow_match_heun"};
+  for (int i = 0; i < kClients; ++i) {
+    v1::GenerateRequest request =
+        PictureRequest(prompts[i % 4], 0, 3 + static_cast<int>(random() % 20),
+                       static_cast<int64_t>(random()), 1.0 + i % 5);
+    request.set_width(multiple * static_cast<int>(2 + random() % 12));
+    request.set_height(multiple * static_cast<int>(2 + random() % 12));
+    v1::Sampling& sampling = *request.mutable_sampling();
+    sampling.set_sampler(samplers[i / 4 % 2]);
+    sampling.set_max_sequence_length(i % 3 == 0 ? 24 : 40);
+    if (i % 2 == 1) {
+      request.set_negative_prompt(prompts[(i + 1) % 4]);
+      sampling.set_true_cfg_scale(1.5 + i);
+    }
+    requests.push_back(request);
+  }
+  return requests;
+}
+
+const Family kFamilies[] = {
+    {"Dit", DARKROOM_SOURCE_DIR "/deploy/models/emoji-dit", &DitRequests, 200},
+    {"Flux", DARKROOM_SOURCE_DIR "/tests/golden/fixtures/flux_dev/model", &FluxRequests, 1000},
+};
+
+class BatchingTest : public ::testing::TestWithParam<Family> {
  protected:
   BatchingTest()
-      : daemon_({kModel, folder_.Path("state"), false, {"--checkpoint-steps", "3"}, {}}) {}
+      : daemon_({GetParam().model, folder_.Path("state"), false, {"--checkpoint-steps", "3"}, {}}) {
+  }
 
   void SetUp() override {
     ASSERT_NO_FATAL_FAILURE(daemon_.Start());
     const auto models = daemon_.client().ListModels();
     ASSERT_TRUE(models.ok());
-    wanted_ = MixedRequests(models->front());
-    for (Wanted& one : wanted_) {
+    for (v1::GenerateRequest& request : GetParam().requests(models->front())) {
+      Wanted& one = wanted_.emplace_back(Wanted{std::move(request), "", ""});
       const auto alone = GenerateAndWait(daemon_.client(), one.request);
       ASSERT_TRUE(alone.ok()) << alone.status();
       ASSERT_EQ(alone->state(), v1::Generation::STATE_SUCCEEDED) << alone->ShortDebugString();
@@ -96,17 +134,17 @@ class BatchingTest : public ::testing::Test {
   std::vector<Wanted> wanted_;
 };
 
-TEST_F(BatchingTest, TogetherAsAlone) {
+TEST_P(BatchingTest, TogetherAsAlone) {
   AskTogether(4, [] { absl::SleepFor(absl::Milliseconds(5)); });
 }
 
-TEST_F(BatchingTest, WhileOthersJoinAndAreCancelled) {
+TEST_P(BatchingTest, WhileOthersJoinAndAreCancelled) {
   std::mt19937 random(3);
   Client other(daemon_.server());
   int cancelled = 0;
   AskTogether(4, [&] {
     v1::GenerateRequest request = wanted_[random() % kClients].request;
-    request.mutable_sampling()->set_steps(200);
+    request.mutable_sampling()->set_steps(GetParam().endless_steps);
     const auto victim = other.CreateGeneration(request);
     ASSERT_TRUE(victim.ok()) << victim.status();
     absl::SleepFor(absl::Milliseconds(random() % 30));
@@ -117,7 +155,7 @@ TEST_F(BatchingTest, WhileOthersJoinAndAreCancelled) {
   EXPECT_GT(cancelled, 0);
 }
 
-TEST_F(BatchingTest, WhileTheirWorkerIsKilled) {
+TEST_P(BatchingTest, WhileTheirWorkerIsKilled) {
   int killed = 0;
   AskTogether(4, [&] {
     absl::SleepFor(absl::Milliseconds(150));
@@ -128,6 +166,9 @@ TEST_F(BatchingTest, WhileTheirWorkerIsKilled) {
   ASSERT_TRUE(info.ok());
   EXPECT_GE(info->workers(0).restarts(), killed);
 }
+
+INSTANTIATE_TEST_SUITE_P(Families, BatchingTest, ::testing::ValuesIn(kFamilies),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
 }  // namespace darkroom::testing

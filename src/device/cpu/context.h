@@ -33,7 +33,7 @@ struct Context {
   std::unique_ptr<WeightArena> weights;  // between BeginWeights and EndWeights
 
   // Where a packed weight goes now.
-  absl::StatusOr<WeightMemory> AllocateWeight(std::string_view what, size_t bytes) {
+  absl::StatusOr<WeightMemory> AllocateWeight(std::string_view what, size_t bytes) const {
     return weights != nullptr ? weights->Allocate(what, bytes) : WeightMemory::Heap(bytes);
   }
 };

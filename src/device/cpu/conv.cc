@@ -63,10 +63,6 @@ absl::StatusOr<std::unique_ptr<ConvWeight>> PackConv(Context& context, const Ten
   if (absl::Status status = CheckPackConv(weight, bias, stride, padding, compute); !status.ok()) {
     return status;
   }
-  if (compute == DType::kBf16 && !context.isa.bf16) {
-    return absl::InvalidArgumentError(
-        "PackConv: this machine has no bf16 instructions; compute in f32");
-  }
   const int64_t channels = weight.dims[1];
   const int64_t taps = weight.dims[2] * weight.dims[3];
   auto matrix = PackedMatrix::Make(

@@ -62,7 +62,7 @@ class CpuOps : public Ops {
                         ", glibc ", gnu_get_libc_version());
   }
   bool Supports(DType dtype) const override {
-    return dtype == DType::kF32 || (dtype == DType::kBf16 && context_.isa.bf16);
+    return dtype == DType::kF32 || dtype == DType::kBf16;
   }
 
   absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(size_t bytes) override {

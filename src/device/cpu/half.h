@@ -17,6 +17,14 @@ inline float FloatFromBits(uint32_t bits) {
 
 inline float Bf16ToFloat(uint16_t bits) { return FloatFromBits(uint32_t{bits} << 16); }
 
+// To the nearest, ties to even; NaN stays one.
+inline uint16_t Bf16FromFloat(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  if (value != value) return static_cast<uint16_t>((bits >> 16) | 0x40u);
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
 inline float F16ToFloat(uint16_t bits) {
   const uint32_t sign = uint32_t{bits & 0x8000u} << 16;
   const uint32_t exponent = (bits >> 10) & 0x1f;

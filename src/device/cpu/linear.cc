@@ -33,10 +33,6 @@ absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(Context& context,
                                                          absl::Span<const LinearPart> parts,
                                                          DType compute) {
   if (absl::Status status = CheckPackLinear(parts, compute); !status.ok()) return status;
-  if (compute == DType::kBf16 && !context.isa.bf16) {
-    return absl::InvalidArgumentError(
-        "PackLinear: this machine has no bf16 instructions; compute in f32");
-  }
   const int64_t depth = parts[0].weight.dims[1];
   int64_t columns = 0;
   DType source = DType::kBf16;

@@ -34,7 +34,7 @@ class Scratch {
  public:
   static size_t Bytes(const PackedMatrix& weight) {
     size_t library_bytes = 0;
-    if (weight.compute() == DType::kBf16) {
+    if (weight.native_bf16()) {
       const int64_t blocks = DivideUp(weight.columns(), weight.block_columns());
       library_bytes = std::max(weight.bf16_matmul(0).scratch_bytes(),
                                weight.bf16_matmul(blocks - 1).scratch_bytes());
@@ -54,9 +54,9 @@ class Scratch {
 
  private:
   static size_t RowBytes(const PackedMatrix& weight) {
-    const size_t bytes = weight.compute() == DType::kF32
-                             ? RowBlockFloats(weight.depth()) * sizeof(float)
-                             : weight.row_block() * weight.depth() * sizeof(uint16_t);
+    const size_t bytes = weight.native_bf16()
+                             ? weight.row_block() * weight.depth() * sizeof(uint16_t)
+                             : RowBlockFloats(weight.depth()) * sizeof(float);
     return RoundUp(bytes, 64);
   }
   // The epilogue reads whole vectors: up to one beyond the last sum.
@@ -75,7 +75,7 @@ class MatmulRun {
       : context_(context),
         args_(args),
         weight_(args.weight),
-        f32_(weight_.compute() == DType::kF32),
+        f32_(!weight_.native_bf16()),
         epilogue_(EpilogueFor(context.kernels, args.activation)),
         column_blocks_(DivideUp(weight_.columns(), weight_.block_columns())) {}
 
@@ -124,7 +124,7 @@ class MatmulRun {
   void ReadRows(int64_t row, int rows, const Scratch& scratch) {
     if (f32_) {
       for (int r = 0; r < rows; ++r) {
-        RowWriter writer(context_.kernels, scratch.f32_rows(), r);
+        RowWriter writer(context_.kernels, scratch.f32_rows(), r, weight_.rounds_rows());
         args_.read_row(row + r, writer);
       }
       return;
@@ -200,7 +200,14 @@ void RowWriter::Append(const void* from, DType dtype, int64_t n) {
   }
   while (n > 0) {
     const int64_t count = std::min<int64_t>(n, kDepthBlock - column_ % kDepthBlock);
-    kernels_.convert_row(from, dtype, f32_ + RowBlockOffset(row_, column_), DType::kF32, count);
+    float* to = f32_ + RowBlockOffset(row_, column_);
+    if (rounds_ && dtype != DType::kBf16) {
+      uint16_t rounded[kDepthBlock];
+      kernels_.convert_row(from, dtype, rounded, DType::kBf16, count);
+      kernels_.convert_row(rounded, DType::kBf16, to, DType::kF32, count);
+    } else {
+      kernels_.convert_row(from, dtype, to, DType::kF32, count);
+    }
     from = static_cast<const char*>(from) + count * static_cast<int64_t>(ByteSize(dtype));
     column_ += count;
     n -= count;

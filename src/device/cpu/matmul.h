@@ -19,7 +19,8 @@ namespace darkroom::cpu {
 // columns into scratch and finishes them (bias, activation, gate, residual) while they are in
 // cache. f32 runs on our kernel on every ISA: a row's bits are the same whatever the number of
 // rows, where oneDNN 2.6 without AVX-512 falls back to one whose are not, and it is faster too
-// (tests/bench). bf16 runs on oneDNN's AMX and AVX-512 kernels in tiles of a fixed height.
+// (tests/bench). bf16 runs on oneDNN's AMX and AVX-512 kernels in tiles of a fixed height; without
+// such instructions on our f32 kernel, both factors rounded to bf16: half the memory, not faster.
 
 // A matrix [columns, depth] in the layout that its kernel wants, with its bias.
 class PackedMatrix {
@@ -34,7 +35,10 @@ class PackedMatrix {
 
   int64_t columns() const { return columns_; }
   int64_t depth() const { return depth_; }
-  DType compute() const { return compute_; }
+  // Products of bf16 by the machine's own instructions, else of f32.
+  bool native_bf16() const { return native_bf16_; }
+  // f32 products: whether elements of A are rounded to bf16 first.
+  bool rounds_rows() const { return rounds_rows_; }
   const float* bias() const { return static_cast<const float*>(bias_.data()); }
 
   // Rows of A that one task takes, and columns that it finishes at once. They depend on the shape
@@ -42,15 +46,15 @@ class PackedMatrix {
   int64_t row_block() const { return row_block_; }
   int64_t block_columns() const { return block_columns_; }
 
-  // f32: the dtype that its panels are kept in, f32 or bf16, and those that begin at `column`, a
-  // multiple of kColumnBlock.
+  // f32 products: the dtype that its panels are kept in, f32 or bf16, and those that begin at
+  // `column`, a multiple of kColumnBlock.
   DType panel_dtype() const { return panel_dtype_; }
   template <typename T>
   const T* panels(int64_t column) const {
     return static_cast<const T*>(values_.data()) + column * depth_;
   }
 
-  // bf16: a column block's primitive and values.
+  // Native bf16: a column block's primitive and values.
   Bf16Matmul& bf16_matmul(int64_t block) const {
     return (block + 1) * block_columns_ <= columns_ ? *bf16_full_ : *bf16_last_;
   }
@@ -62,12 +66,13 @@ class PackedMatrix {
   template <typename T>
   absl::Status PackPanels(Context& context,
                           absl::FunctionRef<void(int64_t column, float* values)> read);
-  absl::Status PackBf16(Context& context,
-                        absl::FunctionRef<void(int64_t column, float* values)> read);
+  absl::Status PackNativeBf16(Context& context,
+                              absl::FunctionRef<void(int64_t column, float* values)> read);
 
   int64_t columns_ = 0;
   int64_t depth_ = 0;
-  DType compute_ = DType::kF32;
+  bool native_bf16_ = false;
+  bool rounds_rows_ = false;
   DType panel_dtype_ = DType::kF32;
   int64_t row_block_ = kRowBlock;
   int64_t block_columns_ = kColumnBlock;
@@ -81,8 +86,9 @@ class PackedMatrix {
 // Receives one row of A, piece by piece, in the layout of the kernel that will read it.
 class RowWriter {
  public:
-  RowWriter(const Kernels& kernels, float* block, int64_t row)
-      : kernels_(kernels), f32_(block), row_(row) {}
+  // `rounds`: every element to the nearest bf16.
+  RowWriter(const Kernels& kernels, float* block, int64_t row, bool rounds)
+      : kernels_(kernels), f32_(block), row_(row), rounds_(rounds) {}
   RowWriter(const Kernels& kernels, uint16_t* row) : kernels_(kernels), bf16_(row) {}
 
   void Append(const void* from, DType dtype, int64_t n);
@@ -93,6 +99,7 @@ class RowWriter {
   float* f32_ = nullptr;
   uint16_t* bf16_ = nullptr;
   int64_t row_ = 0;
+  bool rounds_ = false;
   int64_t column_ = 0;
 };
 

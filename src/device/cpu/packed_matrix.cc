@@ -1,9 +1,9 @@
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "device/cpu/gemm_layout.h"
+#include "device/cpu/half.h"
 #include "device/cpu/matmul.h"
 #include "oneapi/dnnl/dnnl.hpp"
 
@@ -26,15 +26,13 @@ int64_t Bf16BlockColumns(int64_t depth) {
   return std::clamp<int64_t>(fitting, kStep, kColumnBlock);
 }
 
-// An f32 as itself, or as the bf16 that it is.
+// An f32 as itself, or as the nearest bf16.
 template <typename T>
-T Exactly(float value) {
+T Rounded(float value) {
   if constexpr (sizeof(T) == sizeof(float)) {
     return value;
   } else {
-    uint32_t bits;
-    std::memcpy(&bits, &value, sizeof(bits));
-    return static_cast<T>(bits >> 16);
+    return Bf16FromFloat(value);
   }
 }
 
@@ -47,7 +45,6 @@ absl::StatusOr<PackedMatrix> PackedMatrix::Make(
   PackedMatrix matrix;
   matrix.columns_ = columns;
   matrix.depth_ = depth;
-  matrix.compute_ = compute;
   auto bias_values = context.AllocateWeight("bias", RoundUp(columns, kColumnBlock) * sizeof(float));
   if (!bias_values.ok()) return bias_values.status();
   matrix.bias_ = *std::move(bias_values);
@@ -55,9 +52,12 @@ absl::StatusOr<PackedMatrix> PackedMatrix::Make(
     static_cast<float*>(matrix.bias_.data())[c] = bias(c);
   }
   absl::Status packed;
-  if (compute == DType::kBf16) {
-    packed = matrix.PackBf16(context, read);
-  } else if (source == DType::kBf16) {
+  const bool bf16 = compute == DType::kBf16;
+  matrix.native_bf16_ = bf16 && context.isa.bf16;
+  matrix.rounds_rows_ = bf16 && !context.isa.bf16;
+  if (matrix.native_bf16_) {
+    packed = matrix.PackNativeBf16(context, read);
+  } else if (bf16 || source == DType::kBf16) {
     matrix.panel_dtype_ = DType::kBf16;
     packed = matrix.PackPanels<uint16_t>(context, read);
   } else {
@@ -89,15 +89,15 @@ absl::Status PackedMatrix::PackPanels(Context& context,
       for (int64_t begin = 0; begin < depth_; begin += kDepthBlock) {
         T* first = to + PanelOffset(begin, panel * width + i, depth_, panels * width, width);
         const int64_t count = std::min<int64_t>(kDepthBlock, depth_ - begin);
-        for (int64_t k = 0; k < count; ++k) first[k * width] = Exactly<T>(column_values[begin + k]);
+        for (int64_t k = 0; k < count; ++k) first[k * width] = Rounded<T>(column_values[begin + k]);
       }
     }
   });
   return absl::OkStatus();
 }
 
-absl::Status PackedMatrix::PackBf16(Context& context,
-                                    absl::FunctionRef<void(int64_t column, float* values)> read) {
+absl::Status PackedMatrix::PackNativeBf16(
+    Context& context, absl::FunctionRef<void(int64_t column, float* values)> read) {
   row_block_ = Bf16RowBlock(depth_);
   block_columns_ = std::min(Bf16BlockColumns(depth_), columns_);
   const int64_t blocks = DivideUp(columns_, block_columns_);

@@ -33,17 +33,19 @@ class ThreadPool {
   void Work(int thread);
   void RunTasks(int thread);
 
-  // The work at hand: written before `generation_` is raised, read after.
+  // Read together by a thread that wakes, so they share a cache line. The work at hand is written
+  // before `generation_` is raised and read after.
+  alignas(64) std::atomic<uint32_t> generation_{0};
+  std::atomic<bool> stop_{false};
   const absl::FunctionRef<void(int64_t, int)>* body_ = nullptr;
   int64_t tasks_ = 0;
-  alignas(64) std::atomic<int64_t> next_{0};
-  alignas(64) std::atomic<uint32_t> generation_{0};
-  alignas(64) std::atomic<int> working_{0};
-  std::atomic<bool> stop_{false};
+  std::vector<std::thread> workers_;
   Mutex mutex_;
   CondVar wake_;
   CondVar done_;
-  std::vector<std::thread> workers_;
+  // Written by all while they work: a line each.
+  alignas(64) std::atomic<int> working_{0};
+  alignas(64) std::atomic<int64_t> next_{0};
 };
 
 }  // namespace darkroom::cpu

@@ -151,11 +151,7 @@ class OpsTest : public ::testing::Test {
   }
   static Ops& ops() { return OpsWith(2); }
 
-  // f32, and bf16 where this machine multiplies it.
-  static std::vector<DType> ComputeTypes() {
-    if (ops().Supports(DType::kBf16)) return {DType::kF32, DType::kBf16};
-    return {DType::kF32};
-  }
+  static std::vector<DType> ComputeTypes() { return {DType::kF32, DType::kBf16}; }
 
   std::mt19937 random_{20250};
   std::unique_ptr<Stream> stream_ = ops().CreateStream();

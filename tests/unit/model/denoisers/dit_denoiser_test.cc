@@ -13,7 +13,7 @@ namespace darkroom {
 namespace {
 
 // Packing on the reference ops, where a wrong table is the only thing that can go wrong. The same
-// promise over whole jobs and on the CPU backend is tested in dit_pipeline_test.cc.
+// promise over whole jobs and on the CPU backend is tested in diffusion_pipeline_test.cc.
 class DitDenoiserTest : public ::testing::Test {
  protected:
   // A transformer on the given ops.
