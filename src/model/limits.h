@@ -17,8 +17,11 @@ inline constexpr int kTensorNameBytesMax = 512;
 inline constexpr int kTensorRankMax = 8;
 // How far a README is read in search of its license.
 inline constexpr size_t kFrontMatterBytesMax = 16 << 10;
-// Bytes between two reports of progress.
+// Bytes between two reports of progress, threads that read files, and how often what they have read
+// is looked at.
 inline constexpr size_t kHashChunkBytes = size_t{4} << 20;
+inline constexpr size_t kHashThreadsMax = 16;
+inline constexpr int kProgressMillis = 50;
 // Problems of one kind (missing, extra, misshaped) that an error lists by name; it counts the rest.
 inline constexpr int kProblemsListedMax = 256;
 // Bytes of a wrong configuration value that an error shows.

@@ -49,6 +49,9 @@ class SafetensorsFile {
 
   const std::string& file() const { return file_; }
   const SafetensorsEntries& entries() const { return entries_; }
+  // Which file this is on disk: other content has another identity, unless somebody sets the clock
+  // back to hide a change.
+  const std::string& identity() const { return identity_; }
   // The whole file.
   std::string_view bytes() const { return bytes_; }
   // A view of host memory that must not be written; valid as long as this object.
@@ -59,6 +62,7 @@ class SafetensorsFile {
   SafetensorsFile(std::string_view file, std::string_view bytes) : file_(file), bytes_(bytes) {}
 
   std::string file_;
+  std::string identity_;
   std::string_view bytes_;
   SafetensorsEntries entries_;
 };
