@@ -13,7 +13,8 @@ build=(
   g++ cmake ninja-build ccache mold pkg-config
   libgrpc++-dev protobuf-compiler-grpc protobuf-compiler libprotobuf-dev libprotoc-dev
   libabsl-dev libspdlog-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev
-  libdnnl-dev libsqlite3-dev libpng-dev libssl-dev libicu-dev
+  libdnnl-dev libsqlite3-dev libpng-dev libjpeg-dev libwebp-dev libssl-dev
+  libicu-dev
 )
 test=(libgtest-dev libgmock-dev libbenchmark-dev python3 git procps)
 

@@ -8,6 +8,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "darkroom/job_inputs.h"
 #include "darkroom/payload.h"
 #include "darkroom/store.h"
 #include "darkroom/v1/admin.pb.h"
@@ -51,10 +52,15 @@ class Engine {
     // SHA-256 of the request as the client sent it, hex.
     std::string request_hash;
     Abandon abandon = Abandon::kKeep;
+    // The request's pictures as they were uploaded, in the order of its `inputs`, which name them
+    // by their digests; they become durable with the generation.
+    std::vector<Payload> input_bytes;
+    // The same pictures decoded.
+    JobInputs inputs;
   };
   // Done once the generation is durable. Attaches to the earlier generation when the request id was
-  // seen before. RESOURCE_EXHAUSTED (QUEUE_FULL), UNAVAILABLE (DRAINING, STORE_BROKEN),
-  // ALREADY_EXISTS (REQUEST_ID_REUSED).
+  // seen before. RESOURCE_EXHAUSTED (QUEUE_FULL, INPUTS_FULL), UNAVAILABLE (DRAINING,
+  // STORE_BROKEN), ALREADY_EXISTS (REQUEST_ID_REUSED).
   virtual void SubmitGeneration(Submit submit, Callback<absl::StatusOr<v1::Generation>> done) = 0;
 
   // The tenant is part of every name, so another tenant's generation is simply another name.

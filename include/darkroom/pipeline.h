@@ -10,17 +10,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "darkroom/job_inputs.h"
 #include "darkroom/ops.h"
 #include "darkroom/payload.h"
 #include "darkroom/v1/worker.pb.h"
 
 namespace darkroom {
-
-// The pictures that a job starts from, as the daemon decoded them; empty where it has none.
-struct JobInputs {
-  Payload init_image;  // u8 [height, width, 3]
-  Payload mask;        // u8 [height, width]: 128 and above is painted anew; only with init_image
-};
 
 // What came of one job in one quantum.
 struct JobOutcome {

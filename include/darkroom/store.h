@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "darkroom/asset_store.h"
 #include "darkroom/v1/generation.pb.h"
 
 namespace darkroom {
@@ -85,6 +86,9 @@ class GenerationStore {
   // older than 24 h, their generation gone. Returns the generations' names, so that the caller
   // deletes the blobs.
   virtual absl::StatusOr<std::vector<std::string>> PurgeEnded(absl::Time before, int max) = 0;
+
+  // The tenants' uploaded pictures, in the same database. What writes is called inside Transact.
+  virtual AssetStore& assets() = 0;
 };
 
 }  // namespace darkroom

@@ -37,6 +37,34 @@ absl::StatusOr<GenerationName> GenerationName::Parse(std::string_view name,
   return GenerationName{parts[1], parts[3]};
 }
 
+bool IsSha256Hex(std::string_view text) {
+  constexpr size_t kDigits = 64;
+  if (text.size() != kDigits) return false;
+  for (const char c : text) {
+    if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) return false;
+  }
+  return true;
+}
+
+std::string AssetName::ToString() const {
+  return absl::StrCat("tenants/", tenant, "/assets/", sha256);
+}
+
+absl::StatusOr<AssetName> AssetName::Parse(std::string_view name, std::string_view field) {
+  const std::vector<std::string> parts =
+      absl::StrSplit(absl::string_view(name.data(), name.size()), '/');
+  if (parts.size() != 4 || parts[0] != "tenants" || parts[2] != "assets" || !IsValidId(parts[1]) ||
+      !IsSha256Hex(parts[3])) {
+    return absl::Status(Error(absl::StatusCode::kInvalidArgument, "RESOURCE_NAME_INVALID",
+                              absl::StrCat(std::string(field),
+                                           " is not an asset's name; it must look like "
+                                           "tenants/{tenant}/assets/{sha256}, the digest 64 "
+                                           "digits of 0-9 and a-f"))
+                            .Field(field, "tenants/{tenant}/assets/{sha256}"));
+  }
+  return AssetName{parts[1], parts[3]};
+}
+
 std::string NewGenerationId(int64_t wall_ms, uint64_t random_high, uint64_t random_low) {
   constexpr char kAlphabet[] = "0123456789abcdefghjkmnpqrstvwxyz";
   std::string id(26, '0');

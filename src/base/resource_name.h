@@ -18,6 +18,19 @@ struct GenerationName {
   static absl::StatusOr<GenerationName> Parse(std::string_view name, std::string_view field);
 };
 
+// "tenants/{tenant}/assets/{sha256}", the digest in lower-case hex.
+struct AssetName {
+  std::string tenant;
+  std::string sha256;
+
+  std::string ToString() const;
+  // INVALID_ARGUMENT (RESOURCE_NAME_INVALID), as above.
+  static absl::StatusOr<AssetName> Parse(std::string_view name, std::string_view field);
+};
+
+// 64 lower-case hex digits.
+bool IsSha256Hex(std::string_view text);
+
 // [a-z0-9-]{1,63}
 bool IsValidId(std::string_view id);
 

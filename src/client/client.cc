@@ -6,8 +6,10 @@
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
 #include "base/mutex.h"
+#include "base/sha256.h"
 #include "client/limits.h"
 #include "darkroom/v1/admin.grpc.pb.h"
+#include "darkroom/v1/asset.grpc.pb.h"
 #include "darkroom/v1/generation.grpc.pb.h"
 #include "darkroom/v1/model.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
@@ -59,12 +61,14 @@ struct Client::Connection {
         channel(Connect(server)),
         generations(v1::GenerationService::NewStub(channel)),
         models(v1::ModelService::NewStub(channel)),
+        assets(v1::AssetService::NewStub(channel)),
         admin(v1::ServerAdminService::NewStub(channel)) {}
 
   const std::string server;
   const std::shared_ptr<grpc::Channel> channel;
   const std::unique_ptr<v1::GenerationService::Stub> generations;
   const std::unique_ptr<v1::ModelService::Stub> models;
+  const std::unique_ptr<v1::AssetService::Stub> assets;
   const std::unique_ptr<v1::ServerAdminService::Stub> admin;
 
   absl::Status FromGrpc(const grpc::Status& status) const {
@@ -147,6 +151,66 @@ absl::Status Client::DeleteGeneration(const std::string& name) {
   return connection_
       ->Unary<google::protobuf::Empty>(*connection_->generations,
                                        &v1::GenerationService::Stub::DeleteGeneration, request)
+      .status();
+}
+
+absl::StatusOr<v1::Asset> Client::UploadAsset(const std::string& bytes) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::seconds(client_limits::kTransferDeadlineSeconds));
+  v1::Asset asset;
+  const auto writer = connection_->assets->UploadAsset(&context, &asset);
+  v1::UploadAssetRequest message;
+  message.mutable_metadata()->set_size_bytes(static_cast<int64_t>(bytes.size()));
+  message.mutable_metadata()->set_sha256(Sha256Hex(bytes));
+  bool open = writer->Write(message);
+  for (size_t at = 0; open && at < bytes.size(); at += client_limits::kUploadPieceBytes) {
+    message.set_data(bytes.substr(at, client_limits::kUploadPieceBytes));
+    open = writer->Write(message);
+  }
+  // A server that has seen enough says why in the status.
+  writer->WritesDone();
+  const grpc::Status status = writer->Finish();
+  if (!status.ok()) return connection_->FromGrpc(status);
+  return asset;
+}
+
+absl::StatusOr<std::string> Client::DownloadAsset(const std::string& name) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::seconds(client_limits::kTransferDeadlineSeconds));
+  v1::DownloadAssetRequest request;
+  request.set_name(name);
+  const auto reader = connection_->assets->DownloadAsset(&context, request);
+  std::string bytes;
+  v1::DownloadAssetResponse piece;
+  while (reader->Read(&piece)) {
+    bytes += piece.data();
+    if (bytes.size() > client_limits::kDownloadBytesMax) context.TryCancel();
+  }
+  const grpc::Status status = reader->Finish();
+  if (!status.ok()) return connection_->FromGrpc(status);
+  return bytes;
+}
+
+absl::StatusOr<v1::Asset> Client::GetAsset(const std::string& name) {
+  v1::GetAssetRequest request;
+  request.set_name(name);
+  return connection_->Unary<v1::Asset>(*connection_->assets, &v1::AssetService::Stub::GetAsset,
+                                       request);
+}
+
+absl::StatusOr<v1::ListAssetsResponse> Client::ListAssets(const v1::ListAssetsRequest& request) {
+  return connection_->Unary<v1::ListAssetsResponse>(*connection_->assets,
+                                                    &v1::AssetService::Stub::ListAssets, request);
+}
+
+absl::Status Client::DeleteAsset(const std::string& name) {
+  v1::DeleteAssetRequest request;
+  request.set_name(name);
+  return connection_
+      ->Unary<google::protobuf::Empty>(*connection_->assets, &v1::AssetService::Stub::DeleteAsset,
+                                       request)
       .status();
 }
 

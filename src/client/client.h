@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "darkroom/v1/admin.pb.h"
+#include "darkroom/v1/asset.pb.h"
 #include "darkroom/v1/generation.pb.h"
 #include "darkroom/v1/model.pb.h"
 
@@ -58,6 +59,13 @@ class Client {
   absl::StatusOr<std::vector<v1::Model>> ListModels();
   absl::StatusOr<v1::Model> GetModel(const std::string& name);
   absl::StatusOr<v1::ServerInfo> GetServerInfo();
+
+  // Pictures. Transfers block at most 5 minutes, the others as above.
+  absl::StatusOr<v1::Asset> UploadAsset(const std::string& bytes);
+  absl::StatusOr<std::string> DownloadAsset(const std::string& name);
+  absl::StatusOr<v1::Asset> GetAsset(const std::string& name);
+  absl::StatusOr<v1::ListAssetsResponse> ListAssets(const v1::ListAssetsRequest& request);
+  absl::Status DeleteAsset(const std::string& name);
 
   // Each blocks until the stream ends, calling `on_event` on this thread. An error of `on_event`
   // breaks off the stream and is returned. `canceller` may be null.

@@ -38,7 +38,7 @@ std::string ErrorText(const absl::Status& status, const std::map<std::string, st
     text = std::string(status.message());
     if (bad_request.field_violations_size() == 1) {
       const std::string& field = bad_request.field_violations(0).field();
-      if (absl::StartsWith(text, field + " ")) {
+      if (absl::StartsWith(text, field + " ") || absl::StartsWith(text, field + ":")) {
         text = NameOf(field, names) + text.substr(field.size());
       }
     }

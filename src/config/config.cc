@@ -161,6 +161,9 @@ absl::Status ResolveIntegers(const v1::DaemonConfig& proto, const Environment& e
       kRetentionHours, Given(store.has_retention_hours(), store.retention_hours()));
   config.store.free_bytes_min =
       integers.Resolve(kFreeBytes, Given(store.has_free_bytes_min(), store.free_bytes_min()));
+  config.store.asset_retention_hours =
+      integers.Resolve(kAssetRetentionHours,
+                       Given(store.has_asset_retention_hours(), store.asset_retention_hours()));
   const auto& workers = proto.workers();
   config.workers.count =
       integers.Resolve(kWorkerCount, Given(workers.has_count(), workers.count()));
@@ -179,6 +182,10 @@ absl::Status ResolveIntegers(const v1::DaemonConfig& proto, const Environment& e
       Given(limits.has_queued_generations_per_tenant(), limits.queued_generations_per_tenant()));
   config.limits.calls_max =
       integers.Resolve(kCalls, Given(limits.has_calls_max(), limits.calls_max()));
+  config.limits.asset_bytes_per_tenant = integers.Resolve(
+      kAssetBytes, Given(limits.has_asset_bytes_per_tenant(), limits.asset_bytes_per_tenant()));
+  config.limits.upload_bytes_max = integers.Resolve(
+      kUploadBytes, Given(limits.has_upload_bytes_max(), limits.upload_bytes_max()));
   config.drain_seconds_max = integers.Resolve(
       kDrainSeconds, Given(proto.has_drain_seconds_max(), proto.drain_seconds_max()));
   if (!integers.status().ok()) return integers.status();
@@ -231,6 +238,9 @@ absl::StatusOr<Config> ResolveConfig(const v1::DaemonConfig& proto,
   config.workers.program = proto.workers().program().empty()
                                ? environment.program_directory + "/darkroom-worker"
                                : proto.workers().program();
+  config.media.program = proto.media().program().empty()
+                             ? environment.program_directory + "/darkroom-media"
+                             : proto.media().program();
   if (auto status = ResolveIntegers(proto, environment, config); !status.ok()) return status;
   return config;
 }

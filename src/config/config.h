@@ -24,6 +24,7 @@ struct Config {
     std::string path;
     int32_t retention_hours = 0;
     int64_t free_bytes_min = 0;
+    int32_t asset_retention_hours = 0;
   };
   struct Workers {
     int32_t count = 0;  // per model
@@ -38,6 +39,11 @@ struct Config {
   struct Limits {
     int32_t queued_generations_per_tenant = 0;
     int32_t calls_max = 0;
+    int64_t asset_bytes_per_tenant = 0;
+    int64_t upload_bytes_max = 0;
+  };
+  struct Media {
+    std::string program;
   };
   struct Log {
     std::string level;
@@ -52,6 +58,7 @@ struct Config {
   Limits limits;
   int32_t drain_seconds_max = 0;
   Log log;
+  Media media;
 };
 
 // What defaults depend on, injected so that tests own it.

@@ -10,8 +10,9 @@ namespace darkroom {
 
 absl::Span<const IntegerField> IntegerFields() {
   static constexpr IntegerField kFields[] = {
-      kDrainSeconds,    kRetentionHours, kFreeBytes,  kWorkerCount,       kWorkerThreads,
-      kCheckpointSteps, kWorkerSlots,    kStepTokens, kQueuedGenerations, kCalls};
+      kDrainSeconds,        kRetentionHours, kFreeBytes,  kWorkerCount,       kWorkerThreads,
+      kCheckpointSteps,     kWorkerSlots,    kStepTokens, kQueuedGenerations, kCalls,
+      kAssetRetentionHours, kAssetBytes,     kUploadBytes};
   return kFields;
 }
 

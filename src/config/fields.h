@@ -32,6 +32,12 @@ inline constexpr IntegerField kQueuedGenerations{"limits.queued_generations_per_
                                                  1'000'000, 1'000};
 inline constexpr IntegerField kCalls{"limits.calls_max", 1, 65'536, 1'024};
 
+inline constexpr IntegerField kAssetRetentionHours{"store.asset_retention_hours", 1, 8'760, 24};
+inline constexpr IntegerField kAssetBytes{"limits.asset_bytes_per_tenant", int64_t{1} << 20,
+                                          int64_t{1} << 40, int64_t{1} << 30};
+inline constexpr IntegerField kUploadBytes{"limits.upload_bytes_max", int64_t{1} << 10,
+                                           int64_t{256} << 20, int64_t{32} << 20};
+
 // Every one of them.
 absl::Span<const IntegerField> IntegerFields();
 

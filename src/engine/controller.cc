@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/resource_name.h"
 #include "base/wall_time.h"
+#include "engine/job_terms.h"
 #include "engine/limits.h"
 #include "spdlog/spdlog.h"
 
@@ -68,6 +69,9 @@ void Controller::On(SubmitReceived event, Now now, Commands& commands) {
   if (live >= config_.generations_per_tenant_max) {
     return commands.push_back(Reply{event.call, QueueFull(config_.generations_per_tenant_max)});
   }
+  if (absl::Status status = CheckInputs(submit.inputs); !status.ok()) {
+    return commands.push_back(Reply{event.call, std::move(status)});
+  }
   ++live;
   ++creates_pending_;
 
@@ -82,7 +86,7 @@ void Controller::On(SubmitReceived event, Now now, Commands& commands) {
   create.request_hash = submit.request_hash;
   *generation.mutable_request() = std::move(submit.request);
   const auto& request = generation.request();
-  generation.set_steps_total(request.sampling().steps() * std::max(1, request.num_images()));
+  generation.set_steps_total(Evaluations(request) * std::max(1, request.num_images()));
 
   GenerationRecord record;  // only for its sequence number
   record.generation = generation;
@@ -95,7 +99,9 @@ void Controller::On(SubmitReceived event, Now now, Commands& commands) {
   pending.tenant = submit.tenant;
   pending.abandon = submit.abandon;
   pending.sequence = record.sequence;
-  commands.push_back(WriteCreate{event.call, std::move(create), std::move(queued)});
+  HoldInputs(pending, std::move(submit.inputs));
+  commands.push_back(
+      WriteCreate{event.call, std::move(create), std::move(queued), std::move(submit.input_bytes)});
 }
 
 void Controller::On(CreateDone event, Now now, Commands& commands) {
@@ -133,29 +139,36 @@ void Controller::On(Recovered event, Now now, Commands& commands) {
     record.tenant = parsed.ok() ? parsed->tenant : "";
     record.sequence = config_.boot << kBootShift;
     record.generation.set_state(v1::Generation::STATE_QUEUED);
-    record.generation.set_steps_done(record.generation.request().sampling().steps() *
+    record.generation.set_steps_done(Evaluations(record.generation.request()) *
                                      record.generation.outputs_size());
     ++live_per_tenant_[record.tenant];
     ++recovered_;
     commands.push_back(OpenTopic{name, std::move(item.events)});
     // What it had used up to the crash stays its usage; the repetition is added as it runs.
     for (const auto& stage : record.generation.usage().stages()) {
-      const int i = static_cast<int>(stage.stage()) - 1;
-      if (i < 0 || i >= scheduler::kStages) continue;
+      const auto known = StageFromProto(stage.stage());
+      if (!known.has_value()) continue;
+      const int i = static_cast<int>(*known);
       record.usage_by_stage[i] = stage.accelerator_nanos();
       record.elapsed_by_stage[i] = stage.elapsed_nanos();
     }
     v1::GenerateEvent queued = NewEvent(record, now);
     *queued.mutable_queued()->mutable_resolved() = record.generation;
     Write(record, {std::move(queued)}, false, 0, commands);
+    if (record.generation.request().inputs_size() > 0) {
+      record.awaits_inputs = true;
+      preparations_.Add(name);
+    }
     SubmitJobs(record, now, commands);
   }
+  OrderPreparations(now, commands);
   if (!event.items.empty()) {
     spdlog::info("{} unfinished generations go on", event.items.size());
   }
 }
 
 void Controller::SubmitJobs(GenerationRecord& record, Now now, Commands& commands) {
+  if (record.awaits_inputs) return;
   const v1::GenerateRequest& request = record.generation.request();
   const auto model = fleet_.FindModel(request.model());
   if (!model.has_value() || fleet_.model(*model).token_pixels == 0) {
@@ -169,10 +182,11 @@ void Controller::SubmitJobs(GenerationRecord& record, Now now, Commands& command
     return;
   }
   record.model = *model;
-  const int64_t patch = fleet_.model(*model).token_pixels;
+  const WorkerFleet::Model& served = fleet_.model(*model);
+  const int64_t patch = served.token_pixels;
   const int64_t tokens =
       ((request.width() + patch - 1) / patch) * ((request.height() + patch - 1) / patch);
-  const bool guided = request.sampling().guidance_scale() > 1.0;
+  const int branches = Branches(request, served.description.guidance());
   const auto tenant = tenants_.try_emplace(record.tenant, tenants_.size() + 1).first->second;
 
   record.outputs_left = 0;
@@ -191,8 +205,9 @@ void Controller::SubmitJobs(GenerationRecord& record, Now now, Commands& command
     spec.id = last_job_;
     spec.tenant = tenant;
     spec.model = *model;
-    spec.steps = request.sampling().steps();
-    spec.step_tokens = tokens * (guided ? 2 : 1);
+    spec.steps = Evaluations(request);
+    spec.image_encode = HasInput(request, v1::INPUT_ROLE_INIT);
+    spec.step_tokens = (tokens + served.text_tokens) * branches;
     spec.image_tokens = tokens;
     specs.push_back(spec);
   }
@@ -292,6 +307,7 @@ void Controller::End(GenerationRecord& record, v1::Generation::State state,
     *event.mutable_failed()->mutable_generation() = generation;
   }
   parked_.erase(std::remove(parked_.begin(), parked_.end(), generation.name()), parked_.end());
+  ReleaseInputs(record);
   Write(record, {std::move(event)}, true, call, commands);
 }
 
@@ -337,6 +353,7 @@ void Controller::Forget(const std::string& name, Commands& commands) {
   const auto live = live_per_tenant_.find(it->second.tenant);
   if (--live->second == 0) live_per_tenant_.erase(live);
   if (it->second.end_durable) commands.push_back(CloseTopic{name});
+  ReleaseInputs(it->second);
   generations_.erase(it);
 }
 
@@ -371,7 +388,7 @@ void Controller::PublishProgress(GenerationRecord& record, const JobRecord& job,
   auto* progress = event.mutable_progress();
   progress->set_output_index(job.output_index);
   progress->set_step(job.steps_done);
-  progress->set_total_steps(record.generation.request().sampling().steps());
+  progress->set_total_steps(Evaluations(record.generation.request()));
   const int64_t eta_ns = scheduler_.PredictRemaining(id);
   progress->mutable_eta()->set_seconds(eta_ns / 1'000'000'000);
   progress->mutable_eta()->set_nanos(static_cast<int32_t>(eta_ns % 1'000'000'000));
@@ -385,7 +402,7 @@ void Controller::FillUsage(GenerationRecord& record) {
   for (int i = 0; i < scheduler::kStages; ++i) {
     if (record.usage_by_stage[i] == 0 && record.elapsed_by_stage[i] == 0) continue;
     auto* stage = usage.add_stages();
-    stage->set_stage(static_cast<v1::Stage>(i + 1));
+    stage->set_stage(StageToProto(static_cast<scheduler::Stage>(i)));
     stage->set_accelerator_nanos(record.usage_by_stage[i]);
     stage->set_elapsed_nanos(record.elapsed_by_stage[i]);
     if (i != static_cast<int>(scheduler::Stage::kMediaEncode)) total += record.usage_by_stage[i];
@@ -412,6 +429,7 @@ void Controller::On(Tick, Now now, Commands& commands) {
     commands.push_back(KillWorker{worker});
   }
   ExpireStreams(now, commands);
+  OrderPreparations(now, commands);
   if (now.mono_ns >= purge_at_ns_) {
     purge_at_ns_ = now.mono_ns + kPurgeIntervalNs;
     commands.push_back(PurgeEnded{now.wall - absl::Nanoseconds(config_.retention_ns)});

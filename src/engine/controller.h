@@ -11,6 +11,7 @@
 #include "darkroom/v1/admin.pb.h"
 #include "engine/generation_record.h"
 #include "engine/messages.h"
+#include "engine/preparation_queue.h"
 #include "engine/worker_fleet.h"
 #include "scheduler/scheduler.h"
 
@@ -63,6 +64,9 @@ class Controller {
   void On(WorkerSaid event, Now now, Commands& commands);
   void On(WorkerGone event, Now now, Commands& commands);
   void On(MediaDone event, Now now, Commands& commands);
+  // Pictures (controller_pictures.cc).
+  void On(InputsPrepared event, Now now, Commands& commands);
+  void On(PreviewEncoded event, Now now, Commands& commands);
 
   // ---- generations (controller.cc) ----
   void SubmitJobs(GenerationRecord& record, Now now, Commands& commands);
@@ -85,6 +89,15 @@ class Controller {
   void PublishProgress(GenerationRecord& record, const JobRecord& job, scheduler::JobId id, Now now,
                        Commands& commands);
   void FillUsage(GenerationRecord& record);
+
+  // ---- pictures (controller_pictures.cc) ----
+  // RESOURCE_EXHAUSTED (INPUTS_FULL) when there is no room for them.
+  absl::Status CheckInputs(const JobInputs& inputs) const;
+  void HoldInputs(GenerationRecord& record, JobInputs inputs);
+  void ReleaseInputs(GenerationRecord& record);
+  void OrderPreparations(Now now, Commands& commands);
+  void OrderPreview(const JobRecord& job, const v1::TensorRef& preview,
+                    const std::vector<Payload>& attachments, Commands& commands);
 
   // ---- jobs and plans (controller_workers.cc) ----
   void Schedule(const scheduler::Event& event, Now now, Commands& commands);
@@ -130,6 +143,8 @@ class Controller {
   WriteId last_write_ = 0;
   int creates_pending_ = 0;
   int64_t purge_at_ns_ = 0;
+  PreparationQueue preparations_;
+  int64_t input_bytes_ = 0;  // of decoded pictures, as InputWeight counts
   int32_t recovered_ = 0;
   absl::Time start_time_;
   bool draining_ = false;

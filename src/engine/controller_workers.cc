@@ -2,12 +2,14 @@
 // scheduler events.
 
 #include <algorithm>
+#include <initializer_list>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
 #include "base/wall_time.h"
 #include "engine/controller.h"
+#include "engine/job_terms.h"
 #include "engine/limits.h"
 #include "ipc/tensor_ref.h"
 #include "spdlog/spdlog.h"
@@ -15,14 +17,29 @@
 namespace darkroom::engine {
 namespace {
 
-v1::Stage ToProtoStage(scheduler::Stage stage) {
-  return static_cast<v1::Stage>(static_cast<int>(stage) + 1);
-}
-
 absl::Status WorkerCrashed() {
   return Error(absl::StatusCode::kInternal, "WORKER_CRASHED",
                "the process that worked on this request died each time it reached the same point; "
                "the request was given up");
+}
+
+absl::Status PutInputs(const JobInputs& inputs, const v1::GenerateRequest& request,
+                       TensorWriter& writer, v1::OpenSlot& open) {
+  const auto put = [&](const Payload& picture, std::initializer_list<int64_t> shape,
+                       v1::TensorRef& ref) {
+    ref.set_dtype(v1::DTYPE_U8);
+    for (const int64_t dim : shape) ref.add_shape(dim);
+    return writer.Put(picture, ref);
+  };
+  absl::Status status;
+  if (!inputs.init_image.empty()) {
+    status =
+        put(inputs.init_image, {request.height(), request.width(), 3}, *open.mutable_init_image());
+  }
+  if (status.ok() && !inputs.mask.empty()) {
+    status = put(inputs.mask, {request.height(), request.width()}, *open.mutable_mask());
+  }
+  return status;
 }
 
 }  // namespace
@@ -48,30 +65,25 @@ void Controller::Apply(const scheduler::OpenSlot& order, Now now, Commands& comm
   open.set_slot(order.slot);
   open.set_lease_epoch(order.epoch);
   open.set_tenant_tag(tenants_.at(record.tenant));
-  open.set_width(request.width());
-  open.set_height(request.height());
-  open.set_prompt(request.prompt());
-  open.set_guidance_scale(request.sampling().guidance_scale());
-  open.set_seed(request.sampling().seed() + job.output_index);
-  open.set_steps(request.sampling().steps());
-  open.set_sampler(fleet_.model(record.model).description.defaults().sampler());
-  std::vector<Payload> attachments;
+  FillOpenSlot(request, job.output_index, open);
   job.steps_done = order.resume_step;
+  // The worker refuses what did not fit, and the job fails with that.
+  TensorWriter writer;
+  absl::Status put = PutInputs(record.inputs, request, writer, open);
   if (order.resume_step > 0) {
     // The tensors move to other places in this message than they had in the one they came with.
-    TensorWriter writer;
     *open.mutable_checkpoint() = *job.checkpoint;
     size_t next = 0;
-    absl::Status put =
-        writer.Put(job.checkpoint_tensors[next++], *open.mutable_checkpoint()->mutable_latents());
+    if (put.ok()) {
+      put =
+          writer.Put(job.checkpoint_tensors[next++], *open.mutable_checkpoint()->mutable_latents());
+    }
     for (auto& state : *open.mutable_checkpoint()->mutable_sampler_state()) {
       if (put.ok()) put = writer.Put(job.checkpoint_tensors[next++], state);
     }
-    // The worker refuses what did not fit, and the job fails with that.
-    if (!put.ok()) spdlog::error("a checkpoint cannot be sent: {}", std::string(put.message()));
-    attachments = writer.TakeAttachments();
   }
-  commands.push_back(SendToWorker{order.replica, std::move(message), std::move(attachments)});
+  if (!put.ok()) spdlog::error("a tensor cannot be sent: {}", std::string(put.message()));
+  commands.push_back(SendToWorker{order.replica, std::move(message), writer.TakeAttachments()});
 }
 
 void Controller::Apply(const scheduler::CloseSlot& order, Now, Commands& commands) {
@@ -96,7 +108,7 @@ void Controller::Apply(const scheduler::RunPlan& order, Now now, Commands& comma
   v1::BatchPlan& plan = *message.mutable_plan();
   plan.set_gang_epoch(static_cast<uint64_t>(order.replica));
   plan.set_sequence(order.sequence);
-  plan.set_stage(ToProtoStage(order.stage));
+  plan.set_stage(StageToProto(order.stage));
   for (const auto& item : order.items) {
     const JobRecord& job = jobs_.at(item.job);
     const GenerationRecord& record = generations_.at(job.generation);
@@ -112,10 +124,15 @@ void Controller::Apply(const scheduler::RunPlan& order, Now now, Commands& comma
     out.mutable_tokens()->set_frames(1);
     out.mutable_tokens()->set_height((request.height() + patch - 1) / patch);
     out.mutable_tokens()->set_width((request.width() + patch - 1) / patch);
-    out.set_sampler(fleet_.model(record.model).description.defaults().sampler());
+    out.mutable_tokens()->set_text(fleet_.model(record.model).text_tokens);
+    out.set_sampler(request.sampling().sampler());
     out.set_cache_mode(v1::CACHE_MODE_EXACT);
     out.mutable_returns()->set_checkpoint(item.checkpoint);
     out.mutable_returns()->set_output(order.stage == scheduler::Stage::kDecode);
+    if (order.stage == scheduler::Stage::kDenoise && PreviewDue(request, item.step + 1)) {
+      out.mutable_returns()->set_preview(true);
+      out.mutable_returns()->set_preview_size_max(request.preview().size_max());
+    }
   }
   fleet_.PlanSent(order.replica, order.sequence, order.predicted_ns);
   commands.push_back(SendToWorker{order.replica, std::move(message), {}});
@@ -134,19 +151,9 @@ void Controller::OrderMedia(const scheduler::RunPlan& order, Commands& commands)
     encode.width = job.pixel_width;
     encode.height = job.pixel_height;
     encode.blob_key = absl::StrCat(record.generation.name(), "/", job.output_index);
+    if (request.mask_overlay() && !record.inputs.mask.empty()) encode.overlay = record.inputs;
     if (!request.output().omit_metadata()) {
-      const auto& sampling = request.sampling();
-      encode.texts = {
-          {"Software", "Darkroom"},
-          {"model", request.model()},
-          {"prompt", request.prompt()},
-          {"seed", absl::StrCat(sampling.seed() + job.output_index)},
-          {"steps", absl::StrCat(sampling.steps())},
-          {"guidance_scale", absl::StrCat(sampling.guidance_scale())},
-          {"size", absl::StrCat(request.width(), "x", request.height())},
-          {"sampler", fleet_.model(record.model).description.defaults().sampler()},
-          {"numerics_id", job.numerics_id},
-      };
+      encode.texts = PictureTexts(request, job.output_index, job.numerics_id);
     }
     commands.push_back(std::move(encode));
   }
@@ -315,7 +322,8 @@ absl::Status Controller::TakeResult(const scheduler::RunPlan& plan, size_t index
     job.steps_done = item.step + 1;
     record.generation.set_steps_done(record.generation.steps_done() + 1);
     PublishProgress(record, job, item.job, now, commands);
-    if (job.steps_done == record.generation.request().sampling().steps()) {
+    if (result.has_preview()) OrderPreview(job, result.preview(), attachments, commands);
+    if (job.steps_done == Evaluations(record.generation.request())) {
       EnterStage(job, scheduler::Stage::kDecode, now);
     }
   } else if (plan.stage == scheduler::Stage::kDecode) {

@@ -42,8 +42,10 @@ struct EventHub::Topic {
   int attached ABSL_GUARDED_BY(mutex) = 0;
   // Ascending by sequence number.
   std::deque<std::shared_ptr<const v1::GenerateEvent>> kept ABSL_GUARDED_BY(mutex);
-  // The latest progress of each output.
-  std::map<int32_t, std::shared_ptr<const v1::GenerateEvent>> latest ABSL_GUARDED_BY(mutex);
+  // The latest progress and the latest preview of each output.
+  std::map<std::pair<int32_t, v1::GenerateEvent::EventCase>,
+           std::shared_ptr<const v1::GenerateEvent>>
+      latest ABSL_GUARDED_BY(mutex);
   // Those who saw everything and wait.
   std::vector<std::shared_ptr<Watcher>> waiting ABSL_GUARDED_BY(mutex);
 
@@ -160,7 +162,9 @@ void EventHub::Publish(const std::string& name, std::shared_ptr<const v1::Genera
   {
     MutexLock lock(topic->mutex);
     if (transient) {
-      topic->latest[event->progress().output_index()] = std::move(event);
+      const int32_t output =
+          event->has_preview() ? event->preview().output_index() : event->progress().output_index();
+      topic->latest[{output, event->event_case()}] = std::move(event);
     } else {
       topic->kept.push_back(std::move(event));
       if (topic->kept.size() > kTopicEventsMax) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "darkroom/engine.h"
+#include "darkroom/job_inputs.h"
 #include "darkroom/payload.h"
 #include "darkroom/v1/generation.pb.h"
 #include "darkroom/v1/worker.pb.h"
@@ -30,6 +31,10 @@ struct GenerationRecord {
   // would overtake them.
   int writes_pending = 0;
   int outputs_left = 0;
+  // The pictures to start from; given back when it ends.
+  JobInputs inputs;
+  // They are being decoded again after a restart.
+  bool awaits_inputs = false;
   // Jobs in plans that are out; their charges are still to come.
   int plans_out = 0;
   bool ended = false;

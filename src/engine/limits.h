@@ -10,6 +10,20 @@ inline constexpr int kControlQueueMax = 16384;
 inline constexpr int kControlBatchMax = 256;
 // Outputs a generation may ask for.
 inline constexpr int kImagesMax = 16;
+// Decoded pictures of all generations that wait or run, and what the smallest counts as: each holds
+// a descriptor.
+inline constexpr int64_t kInputBytesMax = int64_t{1} << 30;
+inline constexpr int64_t kInputBytesEachMin = 256 << 10;
+// Generations whose pictures are decoded again at once after a restart, and the time until another
+// attempt where that could not be done.
+inline constexpr int kInputsPreparingMax = 4;
+inline constexpr int64_t kInputsRetryNs = 1'000'000'000;
+// Changes of assets that wait for their thread.
+inline constexpr int kAssetQueueMax = 1024;
+// Previews that wait to be encoded; beyond that they are left out.
+inline constexpr int kPreviewsQueuedMax = 64;
+// A preview on a stream.
+inline constexpr size_t kPreviewBytesMax = 1 << 20;
 // Plans of one worker: one runs, one is staged.
 inline constexpr int kWorkerPlansMax = 2;
 // Threads that encode pictures.

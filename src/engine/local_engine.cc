@@ -8,7 +8,9 @@
 #include "base/error.h"
 #include "base/resource_name.h"
 #include "base/sha256.h"
+#include "engine/job_terms.h"
 #include "engine/limits.h"
+#include "media/overlay.h"
 #include "media/png.h"
 #include "spdlog/spdlog.h"
 
@@ -24,6 +26,21 @@ absl::Status Busy() {
 uint64_t Random64() {
   thread_local std::random_device device;
   return (static_cast<uint64_t>(device()) << 32) | device();
+}
+
+absl::Span<const uint8_t> AsPixels(std::string_view bytes) {
+  return {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()};
+}
+
+// The pixels with what the mask keeps put back; empty where there is nothing to put back.
+absl::StatusOr<std::string> WithOverlay(const EncodeMedia& command) {
+  if (command.overlay.mask.empty()) return std::string();
+  std::string pixels(command.pixels.bytes());
+  const absl::Status status = OverlayUnmasked(
+      AsPixels(command.overlay.init_image.bytes()), AsPixels(command.overlay.mask.bytes()),
+      absl::MakeSpan(reinterpret_cast<uint8_t*>(pixels.data()), pixels.size()));
+  if (!status.ok()) return status;
+  return pixels;
 }
 
 }  // namespace
@@ -132,6 +149,23 @@ void LocalEngine::Do(ReplyFromStore&& command) {
 }
 
 void LocalEngine::Do(WriteCreate&& command) {
+  if (command.inputs.empty()) return PostCreate(std::move(command));
+  // The pictures first: a generation that is in the store has them.
+  media_.Post([this, command = std::move(command)]() mutable {
+    const std::string name = command.create.generation.name();
+    for (size_t i = 0; i < command.inputs.size(); ++i) {
+      const absl::Status put =
+          blobs_.Put(InputBlobKey(name, static_cast<int>(i)), command.inputs[i].bytes());
+      if (put.ok()) continue;
+      blobs_.Delete(name).IgnoreError();
+      events_.Push(CreateDone{command.call, name, {}, put});
+      return;
+    }
+    PostCreate(std::move(command));
+  });
+}
+
+void LocalEngine::PostCreate(WriteCreate command) {
   struct State {
     WriteCreate command;
     absl::StatusOr<GenerationStore::Created> created;
@@ -148,12 +182,59 @@ void LocalEngine::Do(WriteCreate&& command) {
   };
   auto done = [this, state, name](const absl::Status& committed) {
     if (!committed.ok()) state->created = committed;
+    const bool inserted = state->created.ok() && state->created->inserted;
+    if (!inserted && !state->command.inputs.empty()) {
+      media_.Post([this, name] { DeleteBlobs(name); });
+    }
     events_.Push(CreateDone{state->command.call, name, std::move(state->command.queued),
                             std::move(state->created)});
   };
   if (!store_.Post(StoreThread::Write{std::move(body), std::move(done)})) {
     events_.Push(CreateDone{state->command.call, name, {}, Busy()});
   }
+}
+
+void LocalEngine::DeleteBlobs(const std::string& name) {
+  const absl::Status deleted = blobs_.Delete(name);
+  if (!deleted.ok()) spdlog::error("pictures of {} could not be deleted", name);
+}
+
+void LocalEngine::Do(PrepareInputs&& command) {
+  auto prepared = std::make_shared<InputsPrepared>();
+  prepared->name = command.name;
+  DecodeInput(std::move(prepared), std::move(command.request), 0);
+}
+
+// Reads and decodes input `index`, then the others, then tells the control thread.
+void LocalEngine::DecodeInput(std::shared_ptr<InputsPrepared> prepared, v1::GenerateRequest request,
+                              int index) {
+  if (!prepared->status.ok() || index == request.inputs_size()) {
+    events_.Push(std::move(*prepared));
+    return;
+  }
+  media_.Post([this, prepared = std::move(prepared), request = std::move(request),
+               index]() mutable {
+    auto bytes = blobs_.Get(InputBlobKey(prepared->name, index));
+    if (bytes.ok() && options_.pictures == nullptr) {
+      bytes = absl::UnavailableError("no decoder of pictures");
+    }
+    if (!bytes.ok()) {
+      prepared->status = bytes.status();
+      events_.Push(std::move(*prepared));
+      return;
+    }
+    const v1::InputImage input = request.inputs(index);
+    auto next = [this, prepared, request = std::move(request), index,
+                 is_mask =
+                     input.role() == v1::INPUT_ROLE_MASK](absl::StatusOr<Picture> picture) mutable {
+      prepared->status = picture.status();
+      if (picture.ok()) {
+        (is_mask ? prepared->inputs.mask : prepared->inputs.init_image) = picture->pixels;
+      }
+      DecodeInput(std::move(prepared), std::move(request), index + 1);
+    };
+    options_.pictures->Decode(*std::move(bytes), UseOf(input), std::move(next));
+  });
 }
 
 void LocalEngine::Do(WriteUpdate&& command) {
@@ -178,10 +259,7 @@ void LocalEngine::Do(WriteDelete&& command) {
         const absl::Status result = committed.ok() ? state->second : committed;
         if (result.ok()) {
           // The row is gone first: a crash in between leaves bytes that nobody can name.
-          media_.Post([this, name = state->first.name] {
-            const absl::Status deleted = blobs_.Delete(name);
-            if (!deleted.ok()) spdlog::error("outputs could not be deleted");
-          });
+          media_.Post([this, name = state->first.name] { DeleteBlobs(name); });
         }
         if (GenerationCallback done = TakeCall(state->first.call)) {
           Answer<absl::StatusOr<v1::Generation>>(
@@ -197,6 +275,7 @@ void LocalEngine::Do(WriteDelete&& command) {
 }
 
 void LocalEngine::Do(PurgeEnded&& command) {
+  if (options_.on_purge) options_.on_purge();
   auto purged = std::make_shared<std::vector<std::string>>();
   store_.Post(StoreThread::Write{[purged, before = command.before](GenerationStore& store) {
                                    auto names = store.PurgeEnded(before, kPurgeMax);
@@ -205,12 +284,7 @@ void LocalEngine::Do(PurgeEnded&& command) {
                                  [this, purged](const absl::Status& committed) {
                                    if (!committed.ok() || purged->empty()) return;
                                    media_.Post([this, purged] {
-                                     for (const auto& name : *purged) {
-                                       const absl::Status deleted = blobs_.Delete(name);
-                                       if (!deleted.ok()) {
-                                         spdlog::error("outputs could not be purged");
-                                       }
-                                     }
+                                     for (const auto& name : *purged) DeleteBlobs(name);
                                    });
                                  }});
 }
@@ -230,9 +304,11 @@ void LocalEngine::Do(EncodeMedia&& command) {
     MediaDone done{command.job, command.sequence, 0, absl::OkStatus(), "", 0};
     std::vector<PngText> texts;
     for (const auto& [key, value] : command.texts) texts.push_back({key, value});
-    const std::string_view rgb = command.pixels.bytes();
-    const auto png = EncodePng({reinterpret_cast<const uint8_t*>(rgb.data()), rgb.size()},
-                               command.width, command.height, texts);
+    const absl::StatusOr<std::string> overlaid = WithOverlay(command);
+    const std::string_view rgb =
+        overlaid.ok() && !overlaid->empty() ? std::string_view(*overlaid) : command.pixels.bytes();
+    const auto png = overlaid.ok() ? EncodePng(AsPixels(rgb), command.width, command.height, texts)
+                                   : absl::StatusOr<std::string>(overlaid.status());
     done.status = png.status();
     if (png.ok()) {
       done.sha256 = Sha256Hex(*png);
@@ -241,6 +317,20 @@ void LocalEngine::Do(EncodeMedia&& command) {
     }
     done.duration_ns = clock_.MonotonicNanos() - start_ns;
     events_.Push(std::move(done));
+  });
+}
+
+void LocalEngine::Do(EncodePreview&& command) {
+  if (previews_queued_.fetch_add(1) >= kPreviewsQueuedMax) {
+    --previews_queued_;
+    return;
+  }
+  media_.Post([this, command = std::move(command)] {
+    --previews_queued_;
+    auto png = EncodePng(AsPixels(command.pixels.bytes()), command.width, command.height, {});
+    if (!png.ok() || png->size() > kPreviewBytesMax) return;
+    events_.Push(
+        PreviewEncoded{command.generation, command.output_index, command.step, *std::move(png)});
   });
 }
 

@@ -15,6 +15,7 @@
 #include "base/mutex.h"
 #include "darkroom/blob.h"
 #include "darkroom/engine.h"
+#include "darkroom/picture_decoder.h"
 #include "darkroom/worker_pool.h"
 #include "engine/controller.h"
 #include "engine/event_hub.h"
@@ -27,6 +28,10 @@ struct LocalEngineOptions {
   ControllerConfig controller;
   WorkerSpec worker;  // how to start one
   std::string version;
+  // Decodes again what a restart has found. Must outlive the engine; null where nothing ever does.
+  PictureDecoder* pictures = nullptr;
+  // Told now and then to delete what has expired; must not block. May be empty.
+  std::function<void()> on_purge;
   // Called once each, on the control thread; must only signal.
   std::function<void()> on_drained;
   std::function<void(const absl::Status&)> on_fatal;
@@ -87,6 +92,7 @@ class LocalEngine final : public Engine, public WorkerSink {
   void Do(Reply&& command);
   void Do(ReplyFromStore&& command);
   void Do(WriteCreate&& command);
+  void Do(PrepareInputs&& command);
   void Do(WriteUpdate&& command);
   void Do(WriteDelete&& command);
   void Do(PurgeEnded&& command);
@@ -94,11 +100,17 @@ class LocalEngine final : public Engine, public WorkerSink {
   void Do(SendToWorker&& command);
   void Do(KillWorker&& command);
   void Do(EncodeMedia&& command);
+  void Do(EncodePreview&& command);
   void Do(OpenTopic&& command);
   void Do(Publish&& command);
   void Do(CloseTopic&& command);
   void Do(Drained&& command);
   void Do(Fatal&& command);
+
+  void PostCreate(WriteCreate command);
+  void DeleteBlobs(const std::string& name);
+  void DecodeInput(std::shared_ptr<InputsPrepared> prepared, v1::GenerateRequest request,
+                   int index);
 
   CallId AddCall(GenerationCallback done);
   GenerationCallback TakeCall(CallId call);
@@ -124,6 +136,7 @@ class LocalEngine final : public Engine, public WorkerSink {
   Controller controller_;  // control thread only, after Start
   std::thread control_thread_;
   std::atomic<bool> stopping_{false};
+  std::atomic<int> previews_queued_{0};
 
   Mutex calls_mutex_;
   CallId last_call_ ABSL_GUARDED_BY(calls_mutex_) = 0;

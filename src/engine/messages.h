@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "darkroom/engine.h"
+#include "darkroom/job_inputs.h"
 #include "darkroom/payload.h"
 #include "darkroom/store.h"
 #include "darkroom/v1/worker.pb.h"
@@ -88,12 +89,25 @@ struct MediaDone {
   std::string sha256;
   int64_t size_bytes = 0;
 };
+// Answers PrepareInputs.
+struct InputsPrepared {
+  std::string name;
+  absl::Status status;
+  JobInputs inputs;
+};
+// Answers EncodePreview.
+struct PreviewEncoded {
+  std::string generation;
+  int output_index = 0;
+  int32_t step = 0;
+  std::string png;
+};
 struct DrainRequested {};
 struct Tick {};
 
 using Event = std::variant<SubmitReceived, CancelReceived, DeleteReceived, StreamsGone, StreamsBack,
                            Recovered, CreateDone, UpdateDone, WorkerSaid, WorkerGone, MediaDone,
-                           DrainRequested, Tick>;
+                           InputsPrepared, PreviewEncoded, DrainRequested, Tick>;
 
 // ---- commands ----
 
@@ -107,11 +121,27 @@ struct ReplyFromStore {
   std::string name;
 };
 // One transaction: create, and `queued` as its first event if it was inserted. Answered by
-// CreateDone.
+// CreateDone. `inputs` are durable before it, each under InputBlobKey.
 struct WriteCreate {
   CallId call = 0;
   GenerationStore::NewGeneration create;
   v1::GenerateEvent queued;
+  std::vector<Payload> inputs;
+};
+// Read the pictures of a generation that a restart has found, and decode them. Answered by
+// InputsPrepared.
+struct PrepareInputs {
+  std::string name;
+  v1::GenerateRequest request;
+};
+// Encode and answer with PreviewEncoded; left out when the media threads are behind.
+struct EncodePreview {
+  std::string generation;
+  int output_index = 0;
+  int32_t step = 0;
+  Payload pixels;  // u8 [height, width, 3]
+  int32_t width = 0;
+  int32_t height = 0;
 };
 // Answered by UpdateDone, in order.
 struct WriteUpdate {
@@ -146,6 +176,8 @@ struct EncodeMedia {
   int32_t width = 0;
   int32_t height = 0;
   std::string blob_key;
+  // Where the mask keeps the init image, its own pixels are put back; empty for nothing.
+  JobInputs overlay;
   // Metadata of the picture, in order.
   std::vector<std::pair<std::string, std::string>> texts;
 };
@@ -171,9 +203,10 @@ struct Fatal {
   absl::Status status;
 };
 
-using Command = std::variant<Reply, ReplyFromStore, WriteCreate, WriteUpdate, WriteDelete,
-                             PurgeEnded, StartWorker, SendToWorker, KillWorker, EncodeMedia,
-                             OpenTopic, Publish, CloseTopic, Drained, Fatal>;
+using Command =
+    std::variant<Reply, ReplyFromStore, WriteCreate, PrepareInputs, WriteUpdate, WriteDelete,
+                 PurgeEnded, StartWorker, SendToWorker, KillWorker, EncodeMedia, EncodePreview,
+                 OpenTopic, Publish, CloseTopic, Drained, Fatal>;
 using Commands = std::vector<Command>;
 
 }  // namespace darkroom::engine

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
 #include "base/numerics.h"
+#include "engine/job_terms.h"
 #include "engine/limits.h"
 #include "spdlog/spdlog.h"
 
@@ -13,21 +14,9 @@ namespace darkroom::engine {
 namespace {
 
 constexpr uint8_t kWorkerStages = (1u << static_cast<int>(scheduler::Stage::kEncode)) |
+                                  (1u << static_cast<int>(scheduler::Stage::kImageEncode)) |
                                   (1u << static_cast<int>(scheduler::Stage::kDenoise)) |
                                   (1u << static_cast<int>(scheduler::Stage::kDecode));
-
-scheduler::Stage FromProtoStage(v1::Stage stage) {
-  switch (stage) {
-    case v1::STAGE_ENCODE:
-      return scheduler::Stage::kEncode;
-    case v1::STAGE_DECODE:
-      return scheduler::Stage::kDecode;
-    case v1::STAGE_MEDIA_ENCODE:
-      return scheduler::Stage::kMediaEncode;
-    default:
-      return scheduler::Stage::kDenoise;
-  }
-}
 
 }  // namespace
 
@@ -118,6 +107,7 @@ std::optional<WorkerFleet::Ready> WorkerFleet::OnModelLoaded(WorkerId id, Worker
   model.description.set_state(v1::Model::STATE_READY);
   model.description.set_numerics_id(worker.numerics_id);
   model.token_pixels = std::max(1, loaded.token_pixels());
+  model.text_tokens = std::max(0, loaded.text_tokens());
   model.numerics_id = worker.numerics_id;
   load_errors_[worker.model] = absl::OkStatus();
   spdlog::info("worker {} (process {}) serves {} on {}", id, worker.pid, model.description.name(),
@@ -132,7 +122,8 @@ std::optional<WorkerFleet::Ready> WorkerFleet::OnModelLoaded(WorkerId id, Worker
   ready.spec.plans_in_flight_max = kWorkerPlansMax;
   ready.spec.numerics = Intern(worker.numerics_id);
   for (const auto& point : loaded.cost()) {
-    ready.spec.cost.push_back({FromProtoStage(point.stage()), point.tokens(), point.nanos()});
+    ready.spec.cost.push_back({StageFromProto(point.stage()).value_or(scheduler::Stage::kDenoise),
+                               point.tokens(), point.nanos()});
   }
   return ready;
 }

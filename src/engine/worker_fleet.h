@@ -35,6 +35,7 @@ class WorkerFleet {
   struct Model {
     v1::Model description;
     int32_t token_pixels = 0;  // 0 until a worker has loaded it once
+    int32_t text_tokens = 0;   // of every sequence
     std::string numerics_id;
   };
   // A worker that became ready, for the scheduler.

@@ -7,10 +7,12 @@
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
 #include "base/resource_name.h"
+#include "base/wall_time.h"
 #include "gateway/field_errors.h"
 #include "gateway/gather.h"
 #include "gateway/limits.h"
 #include "gateway/paging.h"
+#include "gateway/parent.h"
 #include "gateway/reply_errors.h"
 #include "gateway/text.h"
 #include "gateway/validation.h"
@@ -29,20 +31,6 @@ absl::StatusOr<std::string> OwnGeneration(const Call& call, std::string_view nam
   return parsed->ToString();
 }
 
-// OK when `parent` is the caller's own tenant, or empty.
-absl::Status CheckParent(const Call& call, std::string_view parent, std::string_view field) {
-  constexpr std::string_view kPrefix = "tenants/";
-  if (parent.empty()) return absl::OkStatus();
-  if (parent.substr(0, kPrefix.size()) != kPrefix || !IsValidId(parent.substr(kPrefix.size()))) {
-    FieldErrors errors;
-    errors.Add(field, "RESOURCE_NAME_INVALID", "is not a tenant's name",
-               "must be empty or tenants/{tenant}, the id 1 to 63 characters of a-z, 0-9 and -");
-    return errors.ToStatus();
-  }
-  if (parent.substr(kPrefix.size()) != call.tenant) return TenantNotFound();
-  return absl::OkStatus();
-}
-
 // The generation that validate_only answers with: nothing was created, so no name and no state.
 v1::Generation Hypothetical(v1::GenerateRequest resolved) {
   v1::Generation generation;
@@ -58,45 +46,50 @@ Api::Api(Engine& engine, Clock& clock, Options options)
       options_(std::move(options)),
       included_outputs_(limits::kIncludedOutputsBytesInFlightMax) {}
 
-absl::StatusOr<Engine::Submit> Api::Resolve(const Call& call, const v1::GenerateRequest& request) {
+void Api::Resolve(const Call& call, v1::GenerateRequest request,
+                  Callback<absl::StatusOr<Engine::Submit>> done) {
   if (absl::Status status = CheckParent(call, request.parent(), "parent"); !status.ok()) {
-    return status;
+    return std::move(done)(status);
   }
-  auto resolved = ResolveGenerateRequest(request, call.tenant, engine_.Models(), options_.random);
-  if (!resolved.ok()) return resolved.status();
+  const std::vector<v1::Model> models = engine_.Models();
+  auto resolved = ResolveGenerateRequest(request, call.tenant, models, options_.random);
+  if (!resolved.ok()) return std::move(done)(resolved.status());
   Engine::Submit submit;
   submit.tenant = call.tenant;
   submit.request_hash = RequestHash(request);
   submit.request = *std::move(resolved);
-  return submit;
+  const auto model = std::find_if(models.begin(), models.end(), [&](const v1::Model& candidate) {
+    return candidate.name() == submit.request.model();
+  });
+  GatherInputs(options_.pictures, *model, std::move(request), std::move(submit), std::move(done));
 }
 
 void Api::CreateGeneration(CallPtr call, v1::CreateGenerationRequest request,
                            Reply<v1::Generation> reply) {
-  auto submit = Resolve(*call, request.request());
-  if (!submit.ok()) return std::move(reply)(submit.status());
-  if (submit->request.validate_only()) {
-    return std::move(reply)(Hypothetical(std::move(submit->request)));
-  }
-  submit->abandon = Engine::Abandon::kKeep;
-  engine_.SubmitGeneration(*std::move(submit), std::move(reply));
+  Resolve(*call, std::move(*request.mutable_request()),
+          [this, call, reply = std::move(reply)](absl::StatusOr<Engine::Submit> submit) mutable {
+            if (!submit.ok()) return std::move(reply)(submit.status());
+            if (submit->request.validate_only()) {
+              return std::move(reply)(Hypothetical(std::move(submit->request)));
+            }
+            submit->abandon = Engine::Abandon::kKeep;
+            engine_.SubmitGeneration(*std::move(submit), std::move(reply));
+          });
 }
 
 void Api::Generate(CallPtr call, v1::GenerateRequest request, std::shared_ptr<EventFeed> feed) {
-  auto submit = Resolve(*call, request);
-  if (!submit.ok()) return feed->StartError(submit.status());
-  if (submit->request.validate_only()) {
-    v1::GenerateEvent event;
-    const absl::Time now = clock_.WallTime();
-    event.mutable_time()->set_seconds(absl::ToUnixSeconds(now));
-    event.mutable_time()->set_nanos(
-        static_cast<int32_t>(absl::ToUnixNanos(now) - absl::ToUnixSeconds(now) * 1'000'000'000));
-    *event.mutable_queued()->mutable_resolved() = Hypothetical(std::move(submit->request));
-    return feed->StartSingle(std::move(event));
-  }
-  submit->abandon = submit->request.request_id().empty() ? Engine::Abandon::kCancelNow
-                                                         : Engine::Abandon::kCancelAfterGrace;
-  feed->StartSubmit(*std::move(submit));
+  Resolve(*call, std::move(request), [this, call, feed](absl::StatusOr<Engine::Submit> submit) {
+    if (!submit.ok()) return feed->StartError(submit.status());
+    if (submit->request.validate_only()) {
+      v1::GenerateEvent event;
+      *event.mutable_time() = ToTimestamp(clock_.WallTime());
+      *event.mutable_queued()->mutable_resolved() = Hypothetical(std::move(submit->request));
+      return feed->StartSingle(std::move(event));
+    }
+    submit->abandon = submit->request.request_id().empty() ? Engine::Abandon::kCancelNow
+                                                           : Engine::Abandon::kCancelAfterGrace;
+    feed->StartSubmit(*std::move(submit));
+  });
 }
 
 void Api::WatchGeneration(CallPtr call, v1::WatchGenerationRequest request,

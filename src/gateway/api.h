@@ -14,6 +14,7 @@
 #include "darkroom/v1/model.pb.h"
 #include "gateway/call.h"
 #include "gateway/event_feed.h"
+#include "gateway/input_gatherer.h"
 #include "google/protobuf/empty.pb.h"
 
 namespace darkroom {
@@ -29,6 +30,8 @@ class Api {
   struct Options {
     // 64 random bits for seeds nobody chose; called on several threads at once.
     std::function<uint64_t()> random;
+    // Must outlive all replies.
+    PictureServices pictures;
   };
   Api(Engine& engine, Clock& clock, Options options);
 
@@ -57,8 +60,10 @@ class Api {
   Engine& engine() { return engine_; }
 
  private:
-  // The request with its defaults, after every check; see ResolveGenerateRequest.
-  absl::StatusOr<Engine::Submit> Resolve(const Call& call, const v1::GenerateRequest& request);
+  // The request with its defaults, after every check, and its pictures decoded; see
+  // ResolveGenerateRequest and GatherInputs. Answers on the caller's thread unless there are any.
+  void Resolve(const Call& call, v1::GenerateRequest request,
+               Callback<absl::StatusOr<Engine::Submit>> done);
 
   Engine& engine_;
   Clock& clock_;

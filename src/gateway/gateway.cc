@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/logging.h"
 #include "gateway/api.h"
+#include "gateway/asset_services.h"
 #include "gateway/call_gate.h"
 #include "gateway/grpc_services.h"
 #include "gateway/listen_address.h"
@@ -69,11 +70,15 @@ absl::Status CheckOptions(const Gateway::Options& options) {
 // Members in order of dependency: the gRPC server goes first.
 struct Gateway::Server {
   Server(Engine& engine, Clock& clock, const Options& options)
-      : api(engine, clock, {options.random ? options.random : SystemRandom}),
+      : api(engine, clock, {options.random ? options.random : SystemRandom, options.pictures}),
+        asset_api(options.pictures.assets, options.upload_bytes_max),
         gate(options.calls_max),
-        services(MakeGrpcServices(api, gate)) {}
+        services(MakeGrpcServices(api, gate)) {
+    services.push_back(MakeAssetService(asset_api, gate));
+  }
 
   Api api;
+  AssetApi asset_api;
   CallGate gate;
   std::vector<std::unique_ptr<grpc::Service>> services;
   int port = 0;

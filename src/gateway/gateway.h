@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "darkroom/engine.h"
+#include "gateway/input_gatherer.h"
 #include "gateway/limits.h"
 
 namespace darkroom {
@@ -25,6 +26,10 @@ class Gateway {
     // 64 random bits for seeds that nobody chose; called on several threads at once. Unset: the
     // system's.
     std::function<uint64_t()> random;
+    // Must outlive the gateway.
+    PictureServices pictures;
+    // Of one upload.
+    int64_t upload_bytes_max = gateway_limits::kUploadBytesMaxDefault;
   };
 
   // Listens and serves. `engine` and `clock` must outlive the gateway. INVALID_ARGUMENT for a bad

@@ -19,6 +19,19 @@ inline constexpr int kStepsMax = 1000;
 inline constexpr int kImagesMax = 16;
 inline constexpr double kGuidanceScaleMin = 1;
 inline constexpr double kGuidanceScaleMax = 30;
+inline constexpr double kStrengthDefault = 0.6;
+// Pictures of one request, and the bytes of one that comes inside it.
+inline constexpr int kInputsMax = 2;
+inline constexpr int kInputDataBytesMax = 3 << 20;
+inline constexpr int kPreviewSizeDefault = 256;
+inline constexpr int kPreviewSizeMin = 16;
+inline constexpr int kPreviewSizeMax = 512;
+
+// Uploads: one message's bytes, one upload's by default, and those of all uploads that are under
+// way.
+inline constexpr int kUploadPieceBytesMax = 1 << 20;
+inline constexpr int64_t kUploadBytesMaxDefault = 32 << 20;
+inline constexpr int64_t kUploadBytesInFlightMax = 512 << 20;
 
 // Errors travel in trailing metadata, of which clients accept 8 KiB in all by default. With these
 // bounds the largest error stays below that even when every byte is escaped.

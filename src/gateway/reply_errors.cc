@@ -15,6 +15,11 @@ absl::Status TenantNotFound() {
   return Error(absl::StatusCode::kNotFound, "TENANT_NOT_FOUND", "there is no such tenant");
 }
 
+absl::Status AssetNotFound() {
+  return Error(absl::StatusCode::kNotFound, "ASSET_NOT_FOUND",
+               "there is no such asset; it may have expired");
+}
+
 absl::Status CallCancelled() {
   return Error(absl::StatusCode::kCancelled, "CALL_CANCELLED", "the call was cancelled");
 }
@@ -23,6 +28,7 @@ absl::Status ForClient(const absl::Status& status) {
   if (status.ok()) return status;
   const std::string reason = ErrorReason(status);
   if (reason == "GENERATION_NOT_FOUND") return GenerationNotFound();
+  if (reason == "ASSET_NOT_FOUND") return AssetNotFound();
   if (!reason.empty()) return status;
   spdlog::error("internal error hidden from a client: {}", status.ToString());
   return Error(absl::StatusCode::kInternal, "INTERNAL",

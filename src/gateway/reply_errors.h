@@ -7,6 +7,7 @@ namespace darkroom {
 // The same bytes for what never was, what was deleted and what is another tenant's.
 absl::Status GenerationNotFound();
 absl::Status TenantNotFound();
+absl::Status AssetNotFound();
 
 // The client hung up or its deadline passed; nobody reads it.
 absl::Status CallCancelled();

@@ -10,11 +10,14 @@
 #include "absl/strings/str_join.h"
 #include "base/error.h"
 #include "base/nearest_name.h"
+#include "base/resource_name.h"
 #include "base/sha256.h"
 #include "gateway/class_names.h"
 #include "gateway/field_errors.h"
 #include "gateway/limits.h"
+#include "gateway/size_range.h"
 #include "gateway/text.h"
+#include "gateway/validation_inputs.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 
@@ -69,7 +72,7 @@ const v1::Model* ChooseModel(const std::string& name, absl::Span<const v1::Model
 }
 
 void CheckTask(v1::Task task, const v1::Model* model, FieldErrors& errors) {
-  const bool known = task == v1::TASK_TEXT_TO_IMAGE;
+  const bool known = v1::Task_IsValid(task) && task != v1::TASK_UNSPECIFIED;
   const bool offered =
       model == nullptr || model->tasks_size() == 0 ||
       std::find(model->tasks().begin(), model->tasks().end(), task) != model->tasks().end();
@@ -82,21 +85,27 @@ void CheckTask(v1::Task task, const v1::Model* model, FieldErrors& errors) {
                                                          : v1::TASK_TEXT_TO_IMAGE)));
 }
 
-void CheckPrompt(const std::string& prompt, const v1::Model* model, FieldErrors& errors) {
+// False with a violation when it is no text that a prompt can be.
+bool CheckPromptText(const std::string& prompt, std::string_view field, FieldErrors& errors) {
   if (prompt.size() > static_cast<size_t>(limits::kPromptBytesMax)) {
-    errors.Add("prompt", "PROMPT_TOO_LONG", absl::StrCat("has ", prompt.size(), " bytes"),
+    errors.Add(field, "PROMPT_TOO_LONG", absl::StrCat("has ", prompt.size(), " bytes"),
                absl::StrCat("must be at most ", limits::kPromptBytesMax, " bytes of UTF-8"));
-    return;
+    return false;
   }
   if (!IsValidUtf8(prompt)) {
-    errors.Add("prompt", "TEXT_NOT_UTF8", "is not UTF-8", "must be valid UTF-8");
-    return;
+    errors.Add(field, "TEXT_NOT_UTF8", "is not UTF-8", "must be valid UTF-8");
+    return false;
   }
   if (HasControlCharacter(prompt)) {
-    errors.Add("prompt", "TEXT_HAS_CONTROL_CHARACTER", "has a control character",
+    errors.Add(field, "TEXT_HAS_CONTROL_CHARACTER", "has a control character",
                "must be text without control characters, line breaks included");
-    return;
+    return false;
   }
+  return true;
+}
+
+void CheckPrompt(const std::string& prompt, const v1::Model* model, FieldErrors& errors) {
+  if (!CheckPromptText(prompt, "prompt", errors)) return;
   if (model == nullptr || model->classes_size() == 0) return;
   const absl::Span<const std::string* const> classes(model->classes().data(),
                                                      model->classes_size());
@@ -107,26 +116,6 @@ void CheckPrompt(const std::string& prompt, const v1::Model* model, FieldErrors&
       absl::StrCat("must be the name of one of the model's classes; nearest: ",
                    QuotedList(NearestClassNames(prompt, classes, limits::kNearestNamesMax))));
 }
-
-// The bounds of a model's sizes, whatever a worker reported.
-struct SizeRange {
-  int64_t min = 1;
-  int64_t max = 1;
-  int64_t multiple = 1;
-
-  explicit SizeRange(const v1::Model::Limits& model)
-      : min(std::max(model.size_min(), 1)),
-        max(std::max<int64_t>(model.size_max(), min)),
-        multiple(std::max(model.size_multiple_of(), 1)) {}
-
-  bool Contains(int64_t value) const {
-    return value >= min && value <= max && (value - min) % multiple == 0;
-  }
-  int64_t Nearest(int64_t value) const {
-    const int64_t steps = (std::clamp(value, min, max) - min + multiple / 2) / multiple;
-    return min + std::min(steps, (max - min) / multiple) * multiple;
-  }
-};
 
 void CheckSide(int64_t value, const SizeRange& range, std::string_view field, FieldErrors& errors) {
   if (range.Contains(value)) return;
@@ -142,6 +131,13 @@ void ResolveSize(const v1::Model& model, v1::GenerateRequest& request, FieldErro
   const bool square = model.limits().square_only();
   const int32_t width = request.width();
   const int32_t height = request.height();
+  if (request.inputs_size() > 0 && (width == 0 || height == 0)) {
+    // A side that is left open is the picture's, which is known once it is decoded.
+    const SizeRange range(model.limits());
+    if (width != 0) CheckSide(width, range, "width", errors);
+    if (height != 0) CheckSide(height, range, "height", errors);
+    return;
+  }
   if (width == 0) request.set_width(square && height != 0 ? height : model.defaults().width());
   if (height == 0) request.set_height(square && width != 0 ? width : model.defaults().height());
   const SizeRange range(model.limits());
@@ -276,6 +272,8 @@ void CheckUnknownFields(const v1::GenerateRequest& request, FieldErrors& errors)
   check(request, "request");
   check(request.sampling(), "sampling");
   check(request.output(), "output");
+  check(request.preview(), "preview");
+  for (const v1::InputImage& input : request.inputs()) check(input, "inputs");
 }
 
 absl::Status CheckModelState(const v1::Model& model) {
@@ -303,8 +301,7 @@ absl::StatusOr<v1::GenerateRequest> ResolveGenerateRequest(const v1::GenerateReq
 
   // Text is copied only once everything was checked.
   v1::GenerateRequest resolved;
-  resolved.set_task(request.task() == v1::TASK_UNSPECIFIED ? v1::TASK_TEXT_TO_IMAGE
-                                                           : request.task());
+  resolved.set_task(request.task() == v1::TASK_UNSPECIFIED ? TaskOf(request) : request.task());
   resolved.set_width(request.width());
   resolved.set_height(request.height());
   resolved.set_num_images(request.num_images());
@@ -312,7 +309,15 @@ absl::StatusOr<v1::GenerateRequest> ResolveGenerateRequest(const v1::GenerateReq
   *resolved.mutable_output() = request.output();
   resolved.set_validate_only(request.validate_only());
 
+  *resolved.mutable_preview() = request.preview();
+  if (!request.has_preview()) resolved.clear_preview();
+
   CheckTask(resolved.task(), model, errors);
+  ResolveInputs(request, resolved.task(), resolved, errors);
+  ResolvePreview(resolved, errors);
+  if (CheckPromptText(request.negative_prompt(), "negative_prompt", errors)) {
+    resolved.set_negative_prompt(request.negative_prompt());
+  }
   ResolveImages(model, resolved, errors);
   ResolveRequestId(request.request_id(), resolved, errors);
   ResolveOutput(resolved, errors);
@@ -320,6 +325,8 @@ absl::StatusOr<v1::GenerateRequest> ResolveGenerateRequest(const v1::GenerateReq
   if (model != nullptr && model->state() == v1::Model::STATE_READY) {
     ResolveSize(*model, resolved, errors);
     ResolveSampling(*model, resolved, errors, random);
+    ResolveGuides(*model, resolved, errors);
+    CheckNegativePrompt(*model, resolved, errors);
   }
   if (!errors.empty()) return errors.ToStatus();
   if (model == nullptr) {
@@ -338,6 +345,12 @@ absl::StatusOr<v1::GenerateRequest> ResolveGenerateRequest(const v1::GenerateReq
 std::string RequestHash(const v1::GenerateRequest& request) {
   v1::GenerateRequest hashed = request;
   hashed.clear_request_id();
+  for (v1::InputImage& input : *hashed.mutable_inputs()) {
+    // However the picture comes, it is the same picture.
+    const auto name = AssetName::Parse(input.asset(), "asset");
+    input.set_sha256(name.ok() ? name->sha256 : Sha256Hex(input.data()));
+    input.clear_source();
+  }
   std::string bytes;
   {
     google::protobuf::io::StringOutputStream stream(&bytes);

@@ -13,8 +13,10 @@
 namespace darkroom {
 
 // Checks a request against the API's limits and the model's, and fills in every default: parent,
-// model, task, width, height, num_images, steps, guidance_scale, seed (from `random`) and format;
-// request_id in lower case. The answer holds nothing that was not checked.
+// model, task, width, height, num_images, all of sampling (seed from `random`), preview, the
+// overlay and the format; request_id in lower case; inputs by their digests. Only a size that is
+// left to an input stays 0, until ResolvePictures (validation_inputs.h) has seen it. The answer
+// holds nothing that was not checked.
 //
 // INVALID_ARGUMENT names every field that is wrong, with its range and nearest valid value.
 // UNAVAILABLE (MODEL_LOADING, with a retry time) and FAILED_PRECONDITION (MODEL_FAILED,
@@ -26,8 +28,8 @@ absl::StatusOr<v1::GenerateRequest> ResolveGenerateRequest(const v1::GenerateReq
                                                            absl::Span<const v1::Model> models,
                                                            absl::FunctionRef<uint64_t()> random);
 
-// SHA-256, hex, of the request as the client sent it, without its request_id: what a repeat of the
-// same request_id must match.
+// SHA-256, hex, of the request as the client sent it, without its request_id and with its
+// pictures by their digests: what a repeat of the same request_id must match.
 std::string RequestHash(const v1::GenerateRequest& request);
 
 }  // namespace darkroom

@@ -50,6 +50,7 @@ int Main(int argc, char** argv) {
   Run run;
   AddGenerate(app, run);
   AddJobs(app, run);
+  AddAssets(app, run);
   AddModels(app, run);
   AddDoctor(app, run);
   try {

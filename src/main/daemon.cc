@@ -1,6 +1,9 @@
 // darkroomd: the daemon. Puts the layers together and takes them apart again;
 // docs/life_of_a_request.md tells what happens in between.
 
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <memory>
@@ -11,6 +14,7 @@
 #include "base/bounded_queue.h"
 #include "base/logging.h"
 #include "engine/limits.h"
+#include "engine/local_assets.h"
 #include "engine/local_engine.h"
 #include "gateway/gateway.h"
 #include "main/daemon_flags.h"
@@ -20,6 +24,7 @@
 #include "store/directory_blob_store.h"
 #include "store/sqlite_store.h"
 #include "store/store_thread.h"
+#include "supervisor/media_pool.h"
 #include "supervisor/supervisor.h"
 
 namespace darkroom {
@@ -48,6 +53,15 @@ engine::ControllerConfig ControllerConfigFrom(const Config& config, int64_t boot
   controller.retention_ns = int64_t{config.store.retention_hours} * 3600 * 1'000'000'000;
   controller.boot = boot;
   return controller;
+}
+
+// Each picture that waits with its generation is a descriptor: what the system allows is taken, as
+// far as it goes.
+void RaiseFileLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = std::max(limit.rlim_cur, std::min<rlim_t>(limit.rlim_max, kFilesMax));
+  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 // The number of this start and the queue to go on with.
@@ -113,6 +127,7 @@ absl::Status ServeUntilTold(BoundedQueue<Wake>& wakes, Gateway& gateway,
 
 absl::Status Run(const DaemonFlags& flags, Signals& signals) {
   const Config& config = flags.config;
+  RaiseFileLimit();
   SqliteStoreOptions store_options;
   store_options.free_bytes_min = config.store.free_bytes_min;
   auto sqlite = OpenSqliteStore(config.store.path, store_options);
@@ -124,6 +139,17 @@ absl::Status Run(const DaemonFlags& flags, Signals& signals) {
   if (auto status = Recover(**sqlite, boot, recovered); !status.ok()) return status;
   StoreThread store(*std::move(sqlite));
 
+  MediaPool::Options media_options;
+  media_options.decoder.program = config.media.program;
+  media_options.decoder.args = {"--log-level", config.log.level};
+  if (config.log.json) media_options.decoder.args.emplace_back("--log-json");
+  auto pictures = std::make_unique<MediaPool>(media_options);
+  engine::LocalAssets::Options asset_options;
+  asset_options.retention_ns = int64_t{config.store.asset_retention_hours} * 3600 * 1'000'000'000;
+  asset_options.quota_bytes = config.limits.asset_bytes_per_tenant;
+  auto assets = std::make_unique<engine::LocalAssets>(asset_options, store, **blobs, *pictures,
+                                                      Clock::Real());
+
   // Shared with the signal thread, which lives longer than this function.
   const auto wakes = std::make_shared<BoundedQueue<Wake>>(kWakesMax);
   engine::LocalEngineOptions options;
@@ -131,6 +157,8 @@ absl::Status Run(const DaemonFlags& flags, Signals& signals) {
   options.worker.program = config.workers.program;
   options.worker.threads = config.workers.threads;
   options.version = kVersion;
+  options.pictures = pictures.get();
+  options.on_purge = [&assets] { assets->Purge(); };
   options.on_drained = [wakes] { wakes->Push({Wake::kDrained, {}}); };
   options.on_fatal = [wakes](const absl::Status& status) { wakes->Push({Wake::kFatal, status}); };
   engine::LocalEngine engine(options, store, **blobs, Clock::Real());
@@ -141,6 +169,8 @@ absl::Status Run(const DaemonFlags& flags, Signals& signals) {
   Gateway::Options gateway_options;
   gateway_options.address = config.listen.grpc;
   gateway_options.calls_max = config.limits.calls_max;
+  gateway_options.pictures = {assets.get(), pictures.get()};
+  gateway_options.upload_bytes_max = config.limits.upload_bytes_max;
   auto gateway = Gateway::Start(gateway_options, engine, Clock::Real());
   absl::Status status = gateway.status();
   if (status.ok() && !flags.port_file.empty()) {
@@ -155,6 +185,9 @@ absl::Status Run(const DaemonFlags& flags, Signals& signals) {
   }
   engine.Stop();
   workers->reset();
+  // While what they answer to is still there.
+  pictures.reset();
+  assets.reset();
   store.Stop();
   return status;
 }

@@ -267,8 +267,10 @@ std::vector<JobId> Scheduler::ChooseResidents(const Replica& replica) const {
     std::sort(ids.begin(), ids.end(),
               [&](JobId a, JobId b) { return jobs_.at(a).arrival < jobs_.at(b).arrival; });
   }
-  // Images decode one after the other, so more than one in a plan would only lengthen the quantum.
-  const int jobs_max = stage == Stage::kDecode ? 1 : kPlanJobsMax;
+  // The autoencoder takes images one after the other, so more than one in a plan would only
+  // lengthen the quantum.
+  const bool one_by_one = stage == Stage::kDecode || stage == Stage::kImageEncode;
+  const int jobs_max = one_by_one ? 1 : kPlanJobsMax;
   return Pack(std::move(by_stage[stage]), replica, stage, replica.spec.step_tokens_max, jobs_max);
 }
 
@@ -387,6 +389,8 @@ void Scheduler::Dequeue(const Job& job) {
 Scheduler::Position Scheduler::After(const Position& at, const JobSpec& spec) {
   switch (at.stage) {
     case Stage::kEncode:
+      return {spec.image_encode ? Stage::kImageEncode : Stage::kDenoise, at.step};
+    case Stage::kImageEncode:
       return {Stage::kDenoise, at.step};
     case Stage::kDenoise:
       if (at.step + 1 < spec.steps) return {Stage::kDenoise, at.step + 1};
@@ -404,6 +408,7 @@ int64_t Scheduler::Tokens(const JobSpec& spec, Stage stage) {
       return 1;
     case Stage::kDenoise:
       return std::max<int64_t>(1, spec.step_tokens);
+    case Stage::kImageEncode:
     case Stage::kDecode:
     case Stage::kMediaEncode:
       return std::max<int64_t>(1, spec.image_tokens);
@@ -435,7 +440,9 @@ int64_t Scheduler::PredictRemaining(JobId id) const {
     batch_tokens = std::max(batch_tokens, plans.back().tokens);
   }
   const int64_t steps = job.next.stage <= Stage::kDenoise ? job.spec.steps - job.next.step : 0;
-  return steps * cost.Predict(Stage::kDenoise, batch_tokens) +
+  const bool image_due = job.spec.image_encode && job.next.stage <= Stage::kImageEncode;
+  return (image_due ? cost.Predict(Stage::kImageEncode, job.spec.image_tokens) : 0) +
+         steps * cost.Predict(Stage::kDenoise, batch_tokens) +
          cost.Predict(Stage::kDecode, Tokens(job.spec, Stage::kDecode));
 }
 

@@ -17,10 +17,10 @@ namespace darkroom::scheduler {
 // Decides which jobs run together, where, at every step. Pure: no thread, clock, lock, socket or
 // random number; the same events give the same commands.
 //
-// A job goes through encode, its denoising steps, decode and media encode. It takes a slot on one
-// replica for the first three. Each plan runs one stage for the jobs of one packed batch; jobs join
-// and leave at every step. While one plan runs, the next is already staged, built on the assumption
-// that the first succeeds.
+// A job goes through encode, image encode where it starts from a picture, its denoising steps,
+// decode and media encode. It takes a slot on one replica for all but the last. Each plan runs one
+// stage for the jobs of one packed batch; jobs join and leave at every step. While one plan runs,
+// the next is already staged, built on the assumption that the first succeeds.
 //
 // Policy: tenants take turns by weighted virtual time, a tenant's own jobs by arrival; a batch is
 // filled in that order up to the replica's token budget. Decoding comes before denoising of the

@@ -15,8 +15,9 @@ using ModelId = uint32_t;
 using ReplicaId = int32_t;
 using NumericsKey = uint64_t;  // interned numerics_id; 0: none yet
 
-enum class Stage : uint8_t { kEncode, kDenoise, kDecode, kMediaEncode };
-inline constexpr int kStages = 4;
+// In the order in which a job meets them.
+enum class Stage : uint8_t { kEncode, kImageEncode, kDenoise, kDecode, kMediaEncode };
+inline constexpr int kStages = 5;
 
 enum class Isolation : uint8_t { kShared, kExclusiveBatch, kDedicated };
 enum class ServiceClass : uint8_t { kGuaranteed, kTarget, kBestEffort };
@@ -30,10 +31,13 @@ struct JobSpec {
   ServiceClass service_class = ServiceClass::kBestEffort;
   Isolation isolation = Isolation::kShared;
   int64_t deadline_ns = kNoDeadline;
+  // Evaluations of the transformer that are due.
   int32_t steps = 1;
+  // It starts from a picture.
+  bool image_encode = false;
   // Rows that one denoising step adds to a packed batch, all CFG branches together.
   int64_t step_tokens = 1;
-  // Work of decoding and media encoding, in the same unit: one image's tokens.
+  // Work of image encoding, decoding and media encoding, in the same unit: one image's tokens.
   int64_t image_tokens = 1;
 };
 

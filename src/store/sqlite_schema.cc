@@ -71,11 +71,26 @@ absl::Status CreateTables(SqliteConnection& connection) {
   return connection.status();
 }
 
+// An asset is a message, as a generation is; its expiry is beside it, because every use moves it.
+absl::Status CreateAssets(SqliteConnection& connection) {
+  return connection.Execute(R"sql(
+    CREATE TABLE assets(
+      ordinal INTEGER PRIMARY KEY AUTOINCREMENT,
+      tenant TEXT NOT NULL,
+      sha256 TEXT NOT NULL,
+      size_bytes INTEGER NOT NULL,
+      expire_nanos INTEGER NOT NULL,
+      content BLOB NOT NULL) STRICT;
+    CREATE UNIQUE INDEX assets_by_digest ON assets(tenant, sha256);
+    CREATE INDEX assets_expiring ON assets(expire_nanos);
+  )sql");
+}
+
 using Migration = absl::Status (*)(SqliteConnection&);
 
 // kMigrations[n] brings version n to version n + 1. Entries are never changed once released, only
 // appended.
-constexpr Migration kMigrations[] = {CreateTables};
+constexpr Migration kMigrations[] = {CreateTables, CreateAssets};
 constexpr int64_t kVersion = std::size(kMigrations);
 
 // An empty file is new, and so is one whose first transaction never committed.

@@ -16,6 +16,7 @@
 #include "store/folder.h"
 #include "store/limits.h"
 #include "store/page_token.h"
+#include "store/sqlite_assets.h"
 #include "store/sqlite_connection.h"
 #include "store/sqlite_schema.h"
 #include "store/store_rules.h"
@@ -118,7 +119,8 @@ class SqliteStore final : public GenerationStore {
       : lock_(std::move(lock)),
         connection_(std::move(connection)),
         clock_(*options.clock),
-        wal_pages_max_(options.wal_pages_max) {}
+        wal_pages_max_(options.wal_pages_max),
+        assets_(*connection_) {}
 
   absl::Status Prepare() {
     for (size_t i = 0; i < kSqlCount; ++i) statements_[i] = connection_->Prepare(kSql[i]);
@@ -126,7 +128,7 @@ class SqliteStore final : public GenerationStore {
     if (!Status().ok()) return Status();
     SqliteQuery query(*select);
     if (query.Next()) page_token_key_ = std::string(query.Text(0));
-    return Status();
+    return assets_.Prepare(page_token_key_);
   }
 
   absl::Status Transact(absl::FunctionRef<absl::Status()> body) override;
@@ -141,6 +143,7 @@ class SqliteStore final : public GenerationStore {
   absl::Status Delete(const std::string& name) override;
   absl::StatusOr<std::vector<v1::Generation>> Unfinished() override;
   absl::StatusOr<std::vector<std::string>> PurgeEnded(absl::Time before, int max) override;
+  AssetStore& assets() override { return assets_; }
 
  private:
   // Where a generation's row is, and what is needed to add events to it.
@@ -172,6 +175,7 @@ class SqliteStore final : public GenerationStore {
   const int wal_pages_max_;
   // After the connection, so that they are finalized before it is closed.
   std::array<std::unique_ptr<SqliteStatement>, kSqlCount> statements_;
+  SqliteAssets assets_;
   std::string page_token_key_;
   bool in_transaction_ = false;
 };

@@ -27,4 +27,13 @@ inline constexpr int kMessagesAfterDeathMax = 65'536;
 // Events taken from the kernel at once.
 inline constexpr int kEventsPerWaitMax = 64;
 
+// Processes that decode pictures, pictures that wait for them, and the time that one may take.
+inline constexpr int kMediaProcesses = 2;
+inline constexpr size_t kMediaQueueMax = 256;
+inline constexpr int64_t kMediaTimeoutNanos = 10'000'000'000;
+// How soon a decode in progress notices that the pool closes.
+inline constexpr int64_t kMediaPollNanos = 200'000'000;
+// Largest side that a decoder is believed.
+inline constexpr int32_t kMediaSideMax = 8192;
+
 }  // namespace darkroom

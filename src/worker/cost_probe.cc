@@ -85,10 +85,13 @@ int64_t TimeSteps(Pipeline& pipeline, const Shape& shape, int64_t deadline_ns, c
 
 }  // namespace
 
-int64_t StepTokens(int32_t width, int32_t height, int32_t token_pixels, double guidance_scale) {
+int64_t StepTokens(const v1::Model& model, int32_t token_pixels, int32_t width, int32_t height) {
   const int64_t pixels = std::max(1, token_pixels);
-  const int64_t tokens = ((width + pixels - 1) / pixels) * ((height + pixels - 1) / pixels);
-  return guidance_scale > 1 ? 2 * tokens : tokens;
+  const int64_t tokens = ((width + pixels - 1) / pixels) * ((height + pixels - 1) / pixels) +
+                         model.limits().sequence_length_max();
+  const bool by_scale = model.guidance() == v1::Model::GUIDANCE_UNSPECIFIED ||
+                        model.guidance() == v1::Model::GUIDANCE_CLASSIFIER_FREE;
+  return by_scale && model.defaults().guidance_scale() > 1 ? 2 * tokens : tokens;
 }
 
 int64_t KneeTokens(const std::vector<v1::ModelLoaded::CostPoint>& points) {
@@ -110,12 +113,11 @@ CostCurve MeasureCost(Pipeline& pipeline, int slots, int64_t step_tokens_max, in
                       const Clock& clock) {
   CostCurve curve;
   const int64_t begin_ns = clock.MonotonicNanos();
-  const double guidance = std::max(1.0, pipeline.model().defaults().guidance_scale());
   int64_t last_ns = 0;
   int64_t last_tokens = 0;
   for (const Shape& shape : Shapes(pipeline.model(), slots)) {
-    const int64_t tokens =
-        shape.jobs * StepTokens(shape.width, shape.height, pipeline.token_pixels(), guidance);
+    const int64_t tokens = shape.jobs * StepTokens(pipeline.model(), pipeline.token_pixels(),
+                                                   shape.width, shape.height);
     if (tokens <= last_tokens) continue;
     if (step_tokens_max > 0 && tokens > step_tokens_max) break;
     const int64_t left_ns = budget_ns - (clock.MonotonicNanos() - begin_ns);

@@ -16,8 +16,9 @@ struct CostCurve {
   int64_t knee_tokens = 0;
 };
 
-// Tokens of one job's step: both guidance branches.
-int64_t StepTokens(int32_t width, int32_t height, int32_t token_pixels, double guidance_scale);
+// Tokens of one job's step at the model's own guidance, as the daemon counts them: those of the
+// picture and of the longest prompt, in both branches where guidance is classifier-free.
+int64_t StepTokens(const v1::Model& model, int32_t token_pixels, int32_t width, int32_t height);
 
 // The knee of ascending points.
 int64_t KneeTokens(const std::vector<v1::ModelLoaded::CostPoint>& points);

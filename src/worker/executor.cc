@@ -167,6 +167,7 @@ absl::Status Executor::Load(const v1::LoadModel& request, v1::ModelLoaded& reply
   *reply.mutable_model() = pipeline_->model();
   *reply.mutable_numerics() = pipeline_->numerics();
   reply.set_token_pixels(pipeline_->token_pixels());
+  reply.set_text_tokens(pipeline_->model().limits().sequence_length_max());
   return absl::OkStatus();
 }
 

@@ -15,6 +15,7 @@
 #include "base/mutex.h"
 #include "gtest/gtest.h"
 #include "testing/daemon_process.h"
+#include "testing/pictures.h"
 #include "testing/temp_folder.h"
 
 namespace darkroom::testing {
@@ -53,6 +54,22 @@ class Journal {
   int doubled_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
+// What a client asks for under `request_id`: every other time it brings a picture and a mask.
+v1::GenerateRequest RequestOf(const std::string& request_id) {
+  v1::GenerateRequest request = PictureRequest("a", 64, 8, 1);
+  request.set_request_id(request_id);
+  if ((request_id.back() - '0') % 2 == 0) return request;
+  request.mutable_sampling()->set_strength(0.75);
+  v1::InputImage& init = *request.add_inputs();
+  init.set_role(v1::INPUT_ROLE_INIT);
+  init.set_data(MakePng({64, 64}));
+  v1::InputImage& mask = *request.add_inputs();
+  mask.set_role(v1::INPUT_ROLE_MASK);
+  mask.set_polarity(v1::MASK_POLARITY_WHITE_IS_PAINTED);
+  mask.set_data(MakePng({64, 64, PNG_COLOR_TYPE_GRAY}));
+  return request;
+}
+
 class DurabilityTest : public ::testing::Test {
  protected:
   DurabilityTest()
@@ -75,9 +92,7 @@ class DurabilityTest : public ::testing::Test {
         if (at != server_ || client == nullptr) client = std::make_unique<Client>(at = server_);
       }
       if (pending.empty()) pending = journal_.NewRequestId();
-      v1::GenerateRequest request = PictureRequest("a", 64, 8, 1);
-      request.set_request_id(pending);
-      const auto made = client->CreateGeneration(request);
+      const auto made = client->CreateGeneration(RequestOf(pending));
       if (made.ok()) {
         journal_.Acknowledged(pending, made->name());
         // Sometimes the answer is lost on the way and the client asks again.
@@ -160,15 +175,17 @@ TEST_F(DurabilityTest, NothingAcknowledgedIsLostOrDoubled) {
   EXPECT_GT(acknowledged.size(), static_cast<size_t>(Kills()));
   EXPECT_EQ(journal_.doubled(), 0);
   std::map<std::string, int> names;
-  std::string sha256;
+  std::map<int, std::string> sha256;  // by the number of pictures it began with
   for (const auto& [request_id, name] : acknowledged) {
     EXPECT_EQ(++names[name], 1) << "one generation for two requests";
     const v1::Generation generation = AwaitEnd(name);
     ASSERT_EQ(generation.state(), v1::Generation::STATE_SUCCEEDED) << generation.ShortDebugString();
     ASSERT_EQ(generation.outputs_size(), 1);
-    if (sha256.empty()) sha256 = generation.outputs(0).sha256();
-    EXPECT_EQ(generation.outputs(0).sha256(), sha256) << "a crash changed the bits";
+    const int pictures = generation.request().inputs_size();
+    const auto first = sha256.emplace(pictures, generation.outputs(0).sha256()).first;
+    EXPECT_EQ(generation.outputs(0).sha256(), first->second) << "a crash changed the bits";
   }
+  EXPECT_EQ(sha256.size(), 2u) << "with pictures and without";
   const auto counts = CountByRequestId();
   for (const auto& [request_id, count] : counts) EXPECT_EQ(count, 1) << request_id << " is doubled";
   EXPECT_GE(counts.size(), acknowledged.size());

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/sha256.h"
+#include "engine/job_terms.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "scheduler/limits.h"
@@ -23,6 +24,27 @@ int FromEnvironment(const char* name, int otherwise) {
   return value == nullptr ? otherwise : std::atoi(value);
 }
 
+// What a client uploads for an input, already as pixels: the simulation decodes nothing.
+Payload UploadOf(const v1::GenerateRequest& request, int index) {
+  const bool is_mask = request.inputs(index).role() == v1::INPUT_ROLE_MASK;
+  std::string pixels(static_cast<size_t>(request.width()) * request.height() * (is_mask ? 1 : 3),
+                     '\0');
+  for (size_t i = 0; i < pixels.size(); ++i) {
+    const auto value = static_cast<size_t>(request.sampling().seed()) * 31 + i * 7;
+    pixels[i] = static_cast<char>(is_mask ? (value % 2 == 0 ? 255 : 0) : value % 251);
+  }
+  return Payload::Copy(pixels);
+}
+
+JobInputs InputsOf(const v1::GenerateRequest& request) {
+  JobInputs inputs;
+  for (int i = 0; i < request.inputs_size(); ++i) {
+    const bool is_mask = request.inputs(i).role() == v1::INPUT_ROLE_MASK;
+    (is_mask ? inputs.mask : inputs.init_image) = UploadOf(request, i);
+  }
+  return inputs;
+}
+
 // What each picture must be: its request run alone, from start to end, on nothing.
 std::string ExpectedSha(const v1::GenerateRequest& request, int output) {
   v1::OpenSlot open;
@@ -31,11 +53,20 @@ std::string ExpectedSha(const v1::GenerateRequest& request, int output) {
   open.set_height(request.height());
   open.set_prompt(request.prompt());
   open.set_steps(request.sampling().steps());
-  uint64_t latents = StartLatents(open);
-  for (int step = 0; step < request.sampling().steps(); ++step) {
+  const JobInputs inputs = InputsOf(request);
+  uint64_t latents = WithInputs(StartLatents(open), inputs);
+  for (int step = 0; step < engine::Evaluations(request); ++step) {
     latents = NextLatents(latents, step, request.sampling().guidance_scale());
   }
-  return Sha256Hex(PictureOf(latents, request.width(), request.height()));
+  std::string pixels = PictureOf(latents, request.width(), request.height());
+  if (request.mask_overlay()) {
+    for (size_t i = 0; i < inputs.mask.size(); ++i) {
+      if (inputs.mask.bytes()[i] == 0) {
+        pixels.replace(3 * i, 3, inputs.init_image.bytes().substr(3 * i, 3));
+      }
+    }
+  }
+  return Sha256Hex(pixels);
 }
 
 class Clients {
@@ -90,6 +121,7 @@ class Clients {
   }
 
   uint64_t digest() const { return daemon_->digest(); }
+  int previews_seen() const { return previews_seen_; }
 
  private:
   v1::GenerateRequest Request(int i) {
@@ -105,7 +137,23 @@ class Clients {
     request.mutable_sampling()->set_guidance_scale(loop_.Chance(0.5) ? 4.0 : 1.0);
     request.mutable_sampling()->set_seed(loop_.Random(0, 1000));
     request.set_request_id("request-" + std::to_string(i));
+    if (loop_.Chance(0.3)) AddInputs(request);
+    if (loop_.Chance(0.3)) {
+      request.mutable_preview()->set_every_n_steps(static_cast<int32_t>(loop_.Random(1, 4)));
+      request.mutable_preview()->set_size_max(64);
+    }
     return request;
+  }
+
+  void AddInputs(v1::GenerateRequest& request) {
+    request.mutable_sampling()->set_strength(0.1 * static_cast<double>(loop_.Random(1, 10)));
+    request.mutable_sampling()->set_sampler(loop_.Chance(0.5) ? "flow_match_heun" : "ddim");
+    request.add_inputs()->set_role(v1::INPUT_ROLE_INIT);
+    if (!loop_.Chance(0.5)) return;
+    v1::InputImage& mask = *request.add_inputs();
+    mask.set_role(v1::INPUT_ROLE_MASK);
+    mask.set_polarity(v1::MASK_POLARITY_WHITE_IS_PAINTED);
+    request.set_mask_overlay(loop_.Chance(0.7));
   }
 
   void Ask(int i) {
@@ -114,6 +162,10 @@ class Clients {
     submit.tenant = "t" + std::to_string(i % 3);
     submit.request = Request(i);
     submit.request_hash = Sha256Hex(submit.request.SerializeAsString());
+    submit.inputs = InputsOf(submit.request);
+    for (int k = 0; k < submit.request.inputs_size(); ++k) {
+      submit.input_bytes.push_back(UploadOf(submit.request, k));
+    }
     unanswered_[i] = true;
     daemon_->Submit(submit, [this, i](absl::StatusOr<v1::Generation> result) {
       unanswered_.erase(i);
@@ -147,6 +199,7 @@ class Clients {
     for (const auto& [i, name] : acknowledged_) {
       const auto generation = daemon_->store().Get(name);
       ASSERT_TRUE(generation.ok()) << name << " is lost";
+      CheckPreviews(*generation);
       for (const auto& stage : generation->usage().stages()) {
         charged_ns += stage.accelerator_nanos();
       }
@@ -174,8 +227,25 @@ class Clients {
         << "something was made twice";
   }
 
+  // They come where they are asked for, and no oftener; when the media threads are behind, or a
+  // state change is on its way to the store, one is left out.
+  void CheckPreviews(const v1::Generation& generation) {
+    const v1::GenerateRequest& request = generation.request();
+    const auto found = daemon_->previews().find(generation.name());
+    const int seen = found == daemon_->previews().end() ? 0 : found->second;
+    int due = 0;
+    for (int done = 1; done <= engine::Evaluations(request); ++done) {
+      due += engine::PreviewDue(request, done) ? std::max(1, request.num_images()) : 0;
+    }
+    if (due == 0 || !(plan_.kill_workers || plan_.kill_daemon)) {
+      EXPECT_LE(seen, due) << generation.name();
+    }
+    previews_seen_ += seen;
+  }
+
   SimLoop loop_;
   const Plan plan_;
+  int previews_seen_ = 0;
   std::unique_ptr<SimDaemon> daemon_;
   std::map<int, v1::GenerateRequest> requests_;
   std::map<int, std::string> acknowledged_;
@@ -188,11 +258,17 @@ class DaemonSimTest : public ::testing::Test {
   static void RunSeeds(Clients::Plan plan) {
     const int only = FromEnvironment("DARKROOM_SEED", 0);
     const int seeds = FromEnvironment("DARKROOM_SEEDS", 400);
+    int previews_seen = 0;
     for (int seed = only > 0 ? only : 1; seed <= (only > 0 ? only : seeds); ++seed) {
       SCOPED_TRACE(::testing::Message() << "DARKROOM_SEED=" << seed);
       Clients clients(static_cast<uint64_t>(seed), plan);
       clients.Run();
       if (HasFailure()) return;
+      previews_seen += clients.previews_seen();
+    }
+    // One seed alone may ask for none.
+    if (only == 0) {
+      EXPECT_GT(previews_seen, seeds) << "too few to have tested anything";
     }
   }
 };

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/sha256.h"
+#include "engine/job_terms.h"
 
 namespace darkroom::sim {
 namespace {
@@ -169,6 +170,10 @@ void SimDaemon::Do(engine::WriteCreate& command) {
   auto state = std::make_shared<engine::CreateDone>(
       engine::CreateDone{command.call, command.create.generation.name(), command.queued,
                          absl::InternalError("not run")});
+  for (size_t i = 0; i < command.inputs.size(); ++i) {
+    blobs_[engine::InputBlobKey(command.create.generation.name(), static_cast<int>(i))] =
+        std::string(command.inputs[i].bytes());
+  }
   writes_.push_back(
       {[this, state, create = command.create] {
          state->result = store_->Create(create);
@@ -181,6 +186,27 @@ void SimDaemon::Do(engine::WriteCreate& command) {
   if (!std::exchange(commit_scheduled_, true)) {
     Soon(100'000, 4'000'000, [this] { Commit(); });
   }
+}
+
+void SimDaemon::Do(engine::PrepareInputs& command) {
+  auto prepared = std::make_shared<engine::InputsPrepared>();
+  prepared->name = command.name;
+  for (int i = 0; i < command.request.inputs_size(); ++i) {
+    const auto blob = blobs_.find(engine::InputBlobKey(command.name, i));
+    if (blob == blobs_.end()) {
+      complaints_.push_back("an acknowledged generation has lost a picture");
+      continue;
+    }
+    // What SimDaemon's clients upload are the pixels themselves.
+    const bool is_mask = command.request.inputs(i).role() == v1::INPUT_ROLE_MASK;
+    (is_mask ? prepared->inputs.mask : prepared->inputs.init_image) = Payload::Copy(blob->second);
+  }
+  if (loop_.Chance(0.2)) {
+    // As when the decoders are busy: a later attempt finds them free.
+    prepared->inputs = {};
+    prepared->status = absl::UnavailableError("no decoder now");
+  }
+  Soon(100'000, 20'000'000, [this, prepared] { Handle(*prepared); });
 }
 
 void SimDaemon::Do(engine::WriteUpdate& command) {
@@ -228,11 +254,24 @@ void SimDaemon::Do(engine::KillWorker& command) { Lose(command.worker, "hung"); 
 void SimDaemon::Do(engine::EncodeMedia& command) {
   const int64_t delay_ns = loop_.Random(50'000, 1'000'000);
   Soon(delay_ns, delay_ns, [this, command, delay_ns] {
-    const std::string bytes(command.pixels.bytes());
+    std::string bytes(command.pixels.bytes());
+    const std::string_view mask = command.overlay.mask.bytes();
+    for (size_t k = 0; k < mask.size(); ++k) {
+      if (static_cast<unsigned char>(mask[k]) >= 128) continue;
+      bytes.replace(3 * k, 3, command.overlay.init_image.bytes().substr(3 * k, 3));
+    }
     blobs_[command.blob_key] = bytes;
     reported_busy_ns_ += delay_ns;
     Handle(engine::MediaDone{command.job, command.sequence, delay_ns, absl::OkStatus(),
                              Sha256Hex(bytes), static_cast<int64_t>(bytes.size())});
+  });
+}
+
+void SimDaemon::Do(engine::EncodePreview& command) {
+  const int64_t delay_ns = loop_.Random(50'000, 1'000'000);
+  Soon(delay_ns, delay_ns, [this, command] {
+    Handle(engine::PreviewEncoded{command.generation, command.output_index, command.step,
+                                  std::string(command.pixels.bytes())});
   });
 }
 
@@ -249,6 +288,7 @@ void SimDaemon::Do(engine::Publish& command) {
   if (command.event->sequence() <= last) complaints_.push_back("sequence numbers go back");
   last = command.event->sequence();
   digest_ = digest_ * 31 + static_cast<uint64_t>(last);
+  if (command.event->has_preview()) ++previews_[command.name];
   if (command.transient) return;
   // What a client sees, a crash must not take back.
   const auto stored = store_->EventsAfter(command.name, last - 1);

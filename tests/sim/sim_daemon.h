@@ -44,6 +44,8 @@ class SimDaemon {
 
   GenerationStore& store() { return *store_; }
   const std::map<std::string, std::string>& blobs() const { return blobs_; }
+  // Previews published, by generation.
+  const std::map<std::string, int>& previews() const { return previews_; }
   // Nanoseconds that workers reported for plans in which something ran, over all boots.
   int64_t reported_busy_ns() const { return reported_busy_ns_; }
   bool drained() const { return drained_; }
@@ -68,6 +70,7 @@ class SimDaemon {
   void Do(engine::Reply& command);
   void Do(engine::ReplyFromStore& command);
   void Do(engine::WriteCreate& command);
+  void Do(engine::PrepareInputs& command);
   void Do(engine::WriteUpdate& command);
   void Do(engine::WriteDelete& command);
   void Do(engine::PurgeEnded& command);
@@ -75,6 +78,7 @@ class SimDaemon {
   void Do(engine::SendToWorker& command);
   void Do(engine::KillWorker& command);
   void Do(engine::EncodeMedia& command);
+  void Do(engine::EncodePreview& command);
   void Do(engine::OpenTopic& command);
   void Do(engine::Publish& command);
   void Do(engine::CloseTopic& command);
@@ -87,6 +91,7 @@ class SimDaemon {
   std::unique_ptr<GenerationStore> store_;    // survives Kill
   std::map<std::string, std::string> blobs_;  // survives Kill
   std::map<std::string, int64_t> last_sequence_;
+  std::map<std::string, int> previews_;
 
   std::unique_ptr<engine::Controller> controller_;
   int64_t life_ = 0;  // counts boots: what was under way in an earlier life never arrives

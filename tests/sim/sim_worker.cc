@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "base/denoise_steps.h"
 #include "ipc/tensor_ref.h"
 
 namespace darkroom::sim {
@@ -27,6 +28,13 @@ uint64_t StartLatents(const v1::OpenSlot& request) {
       hash, static_cast<uint64_t>(request.width()) << 32 | static_cast<uint32_t>(request.height()));
   for (const char c : request.prompt()) hash = Mix(hash, static_cast<unsigned char>(c));
   return Mix(hash, static_cast<uint64_t>(request.steps()));
+}
+
+uint64_t WithInputs(uint64_t latents, const JobInputs& inputs) {
+  for (const Payload* picture : {&inputs.init_image, &inputs.mask}) {
+    for (const char c : picture->bytes()) latents = Mix(latents, static_cast<unsigned char>(c));
+  }
+  return latents;
 }
 
 uint64_t NextLatents(uint64_t latents, int32_t step, double guidance_scale) {
@@ -141,6 +149,16 @@ void SimWorker::Open(const v1::OpenSlot& request, const std::vector<Payload>& at
   slot.epoch = request.lease_epoch();
   slot.request = request;
   slot.latents = StartLatents(request);
+  if (request.has_init_image()) {
+    const auto image = ReadTensor(request.init_image(), attachments);
+    const auto mask = request.has_mask() ? ReadTensor(request.mask(), attachments)
+                                         : absl::StatusOr<Payload>(Payload());
+    if (!image.ok() || !mask.ok()) {
+      complaints_.push_back("a picture that cannot be read");
+      return;
+    }
+    slot.latents = WithInputs(slot.latents, {*image, *mask});
+  }
   if (request.has_checkpoint()) {
     const auto latents = ReadTensor(request.checkpoint().latents(), attachments);
     if (!latents.ok() || latents->size() != sizeof slot.latents) {
@@ -168,12 +186,28 @@ v1::PlanDone::JobResult SimWorker::RunJob(v1::Stage stage, const v1::PlanJob& jo
   TensorWriter writer;
   if (stage == v1::STAGE_ENCODE) {
     slot.encoded = true;
+  } else if (stage == v1::STAGE_IMAGE_ENCODE) {
+    if (!slot.encoded || !slot.request.has_init_image()) {
+      complaints_.push_back("encodes a picture out of order");
+    }
+    slot.image_encoded = true;
   } else if (stage == v1::STAGE_DENOISE) {
+    if (slot.request.has_init_image() != slot.image_encoded) {
+      complaints_.push_back("denoises without its picture");
+    }
     if (!slot.encoded) complaints_.push_back("denoises before it encodes");
     if (slot.step != job.step_index()) {
       complaints_.push_back(absl::StrCat("step ", job.step_index(), " at ", slot.step));
     }
     slot.latents = NextLatents(slot.latents, slot.step++, slot.request.guidance_scale());
+    if (job.returns().preview()) {
+      auto* preview = result.mutable_preview();
+      preview->set_dtype(v1::DTYPE_U8);
+      for (const int64_t dim : {1, 1, 3}) preview->add_shape(dim);
+      if (!writer.Put(Payload::Copy("abc"), *preview).ok()) {
+        complaints_.push_back("a preview that does not fit");
+      }
+    }
     if (job.returns().checkpoint()) {
       auto* checkpoint = result.mutable_checkpoint();
       checkpoint->set_step(slot.step);
@@ -184,7 +218,9 @@ v1::PlanDone::JobResult SimWorker::RunJob(v1::Stage stage, const v1::PlanJob& jo
       }
     }
   } else if (stage == v1::STAGE_DECODE) {
-    if (slot.step != slot.request.steps()) complaints_.push_back("decodes too early");
+    const double strength = slot.request.has_init_image() ? slot.request.strength() : 1;
+    if (slot.step != DenoiseEvaluations(slot.request.sampler(), slot.request.steps(), strength))
+      complaints_.push_back("decodes too early");
     auto* output = result.mutable_output();
     output->set_dtype(v1::DTYPE_U8);
     output->add_shape(slot.request.height());

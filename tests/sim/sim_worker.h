@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "darkroom/job_inputs.h"
 #include "darkroom/payload.h"
 #include "darkroom/v1/worker.pb.h"
 #include "sim/sim_loop.h"
@@ -17,6 +18,8 @@ namespace darkroom::sim {
 // What the latents of a request are after `steps` steps, reduced to a number; and the picture made
 // from them. Depends on the request alone, as the real thing must.
 uint64_t StartLatents(const v1::OpenSlot& request);
+// With what the job starts from mixed in.
+uint64_t WithInputs(uint64_t latents, const JobInputs& inputs);
 uint64_t NextLatents(uint64_t latents, int32_t step, double guidance_scale);
 std::string PictureOf(uint64_t latents, int32_t width, int32_t height);
 
@@ -44,6 +47,7 @@ class SimWorker : public std::enable_shared_from_this<SimWorker> {
     uint64_t latents = 0;
     int32_t step = 0;
     bool encoded = false;
+    bool image_encoded = false;
     bool open = false;
   };
 

@@ -91,12 +91,19 @@ v1::Model FakeEngine::Flux() {
   model.set_name("models/flux");
   model.set_family("FluxPipeline");
   model.clear_classes();
+  model.add_tasks(v1::TASK_IMAGE_TO_IMAGE);
+  model.add_tasks(v1::TASK_INPAINT);
+  model.add_samplers("flow_match_euler");
+  model.add_samplers("flow_match_heun");
+  model.set_guidance(v1::Model::GUIDANCE_DISTILLED);
+  model.mutable_limits()->set_sequence_length_max(512);
   model.mutable_limits()->set_size_min(256);
   model.mutable_limits()->set_size_max(1024);
   model.mutable_limits()->set_size_multiple_of(16);
   model.mutable_limits()->set_square_only(false);
   model.mutable_defaults()->set_width(512);
   model.mutable_defaults()->set_height(512);
+  model.mutable_defaults()->set_sampler("flow_match_euler");
   return model;
 }
 

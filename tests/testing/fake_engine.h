@@ -34,7 +34,8 @@ class FakeEngine final : public Engine {
   ~FakeEngine() override;
 
   // Two models, both ready: "models/dit", class-conditional, sizes 64 to 256 by 8, square, at most
-  // 250 steps and 8 images; and "models/flux", free prompts, 256 to 1024 by 16.
+  // 250 steps and 8 images; and "models/flux", free prompts of up to 512 tokens, 256 to 1024 by 16,
+  // distilled guidance, pictures in.
   static v1::Model Dit();
   static v1::Model Flux();
 

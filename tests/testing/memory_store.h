@@ -19,6 +19,7 @@
 #include "store/limits.h"
 #include "store/page_token.h"
 #include "store/store_rules.h"
+#include "testing/memory_assets.h"
 
 namespace darkroom::testing {
 
@@ -51,6 +52,7 @@ class MemoryDisk {
     bool orphan = false;
   };
 
+  MemoryAssetRows assets_;
   std::map<Key, Row> rows_;
   std::map<int64_t, Key> unfinished_;
   std::map<Key, Request> requests_;
@@ -255,6 +257,8 @@ class MemoryStore final : public GenerationStore {
     return names;
   }
 
+  AssetStore& assets() override { return assets_; }
+
  private:
   using Key = MemoryDisk::Key;
   using Row = MemoryDisk::Row;
@@ -337,6 +341,7 @@ class MemoryStore final : public GenerationStore {
   bool in_transaction_ = false;
   absl::Status broken_;
   std::vector<std::function<void()>> undo_;
+  MemoryAssets assets_{disk_->assets_, undo_};
 };
 
 }  // namespace darkroom::testing

@@ -12,7 +12,7 @@ ALLOWED = {
     "base": set(),
     "ipc": {"base"},
     "config": {"base"},
-    "media": {"base"},
+    "media": {"ipc", "base"},
     "telemetry": {"base"},
     "store": {"base"},
     "tenancy": {"store", "base"},
@@ -38,6 +38,8 @@ LIBRARIES = {
     "cuda": {"device", "parallel"},
     "nccl": {"parallel"},
     "png": {"media"},
+    "jpeglib": {"media"},
+    "webp/": {"media"},
     "yaml-cpp/": {"config"},
     "CLI/": {"main"},
 }

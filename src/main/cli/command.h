@@ -29,6 +29,7 @@ struct Run {
 // Each adds its commands to `app`, and sets `run` when one is chosen.
 void AddGenerate(CLI::App& app, Run& run);
 void AddJobs(CLI::App& app, Run& run);
+void AddAssets(CLI::App& app, Run& run);
 void AddModels(CLI::App& app, Run& run);
 void AddDoctor(CLI::App& app, Run& run);
 

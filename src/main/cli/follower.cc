@@ -30,6 +30,7 @@ absl::Status Follower::OnEvent(const v1::GenerateEvent& event) {
     v1::GenerateEvent shown = event;
     // Outputs go to files; as base64 they would bury the rest.
     if (shown.has_output_chunk()) shown.mutable_output_chunk()->clear_data();
+    if (shown.has_preview()) shown.mutable_preview()->clear_data();
     session_.output.Json(shown);
   }
   switch (event.event_case()) {
@@ -53,6 +54,8 @@ absl::Status Follower::OnEvent(const v1::GenerateEvent& event) {
       ended_ = event.failed().generation();
       break;
     case v1::GenerateEvent::kPreview:
+      bar_.Clear();
+      return previews_.Show(event.preview());
     case v1::GenerateEvent::EVENT_NOT_SET:
       break;
   }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -10,6 +11,7 @@
 #include "darkroom/v1/generation.pb.h"
 #include "main/cli/command.h"
 #include "main/cli/output_files.h"
+#include "main/cli/previews.h"
 #include "main/cli/progress_bar.h"
 
 namespace darkroom::cli {
@@ -19,10 +21,12 @@ namespace darkroom::cli {
 class Follower {
  public:
   // `out_pattern`: see OutputFiles; empty writes nothing.
-  Follower(const Session& session, const std::string& out_pattern)
+  Follower(const Session& session, const std::string& out_pattern,
+           Previews previews = {"", TerminalPictures::kNone})
       : session_(session),
         bar_(!session.output.json()),
         files_(out_pattern),
+        previews_(std::move(previews)),
         writes_(!out_pattern.empty()) {}
 
   absl::Status OnEvent(const v1::GenerateEvent& event);
@@ -46,6 +50,7 @@ class Follower {
   const Session& session_;
   ProgressBar bar_;
   OutputFiles files_;
+  const Previews previews_;
   const bool writes_;
   std::string name_;
   int64_t last_sequence_ = 0;

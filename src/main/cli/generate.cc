@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -13,6 +15,8 @@
 #include "base/error.h"
 #include "main/cli/command.h"
 #include "main/cli/follower.h"
+#include "main/cli/input_file.h"
+#include "main/cli/previews.h"
 
 namespace darkroom::cli {
 namespace {
@@ -34,6 +38,19 @@ struct GenerateFlags {
   bool no_metadata = false;
   bool validate_only = false;
   int wait_seconds = 60;
+  std::string negative_prompt;
+  std::optional<double> true_cfg_scale;
+  std::string sampler;
+  int32_t max_sequence_length = 0;
+  std::string noise_dtype;
+  int32_t preview_every = 0;
+  std::string preview_dir;
+  // edit only
+  std::string init;
+  std::string mask;
+  std::string mask_polarity;
+  std::optional<double> strength;
+  bool no_overlay = false;
 };
 
 absl::Status Usage(const std::string& message) {
@@ -64,6 +81,54 @@ std::string NewRequestId() {
                          0x8000 | (bits[2] >> 16 & 0x3fff), bits[2] & 0xffff, bits[3]);
 }
 
+absl::Status ParseNoiseDtype(const std::string& text, v1::Sampling& sampling) {
+  if (text == "f32") sampling.set_noise_dtype(v1::NOISE_DTYPE_F32);
+  if (text == "bf16") sampling.set_noise_dtype(v1::NOISE_DTYPE_BF16);
+  if (text.empty() || text == "f32" || text == "bf16") return absl::OkStatus();
+  return Usage(absl::StrCat("--noise-dtype is \"", Printable(text, 40), "\"; must be f32 or bf16"));
+}
+
+absl::Status ParsePolarity(const GenerateFlags& flags, v1::InputImage& mask) {
+  if (flags.mask_polarity == "white") mask.set_polarity(v1::MASK_POLARITY_WHITE_IS_PAINTED);
+  if (flags.mask_polarity == "black") mask.set_polarity(v1::MASK_POLARITY_BLACK_IS_PAINTED);
+  if (flags.mask_polarity == "transparent") {
+    mask.set_polarity(v1::MASK_POLARITY_TRANSPARENT_IS_PAINTED);
+  }
+  if (mask.polarity() != v1::MASK_POLARITY_UNSPECIFIED) return absl::OkStatus();
+  return Usage(absl::StrCat(
+      flags.mask_polarity.empty()
+          ? "--mask needs --mask-polarity"
+          : absl::StrCat("--mask-polarity is \"", Printable(flags.mask_polarity, 40), "\""),
+      "; must be white, black or transparent: what of the mask is painted anew"));
+}
+
+absl::Status AddPictures(const GenerateFlags& flags, Client& client, v1::GenerateRequest& request) {
+  if (flags.init.empty()) return absl::OkStatus();
+  if (flags.strength) request.mutable_sampling()->set_strength(*flags.strength);
+  v1::InputImage& init = *request.add_inputs();
+  init.set_role(v1::INPUT_ROLE_INIT);
+  if (absl::Status status = AttachPicture(flags.init, client, init); !status.ok()) return status;
+  if (flags.mask.empty()) {
+    if (flags.mask_polarity.empty() && !flags.no_overlay) return absl::OkStatus();
+    return Usage("--mask-polarity and --no-overlay need --mask");
+  }
+  v1::InputImage& mask = *request.add_inputs();
+  mask.set_role(v1::INPUT_ROLE_MASK);
+  if (absl::Status status = ParsePolarity(flags, mask); !status.ok()) return status;
+  if (flags.no_overlay) request.set_mask_overlay(false);
+  return AttachPicture(flags.mask, client, mask);
+}
+
+absl::Status AddSampling(const GenerateFlags& flags, v1::Sampling& sampling) {
+  if (flags.steps) sampling.set_steps(*flags.steps);
+  if (flags.seed) sampling.set_seed(*flags.seed);
+  if (flags.guidance_scale) sampling.set_guidance_scale(*flags.guidance_scale);
+  if (flags.true_cfg_scale) sampling.set_true_cfg_scale(*flags.true_cfg_scale);
+  sampling.set_sampler(flags.sampler);
+  sampling.set_max_sequence_length(flags.max_sequence_length);
+  return ParseNoiseDtype(flags.noise_dtype, sampling);
+}
+
 absl::StatusOr<v1::GenerateRequest> RequestOf(const GenerateFlags& flags) {
   v1::GenerateRequest request;
   request.set_model(ModelNameOf(flags.model));
@@ -72,9 +137,13 @@ absl::StatusOr<v1::GenerateRequest> RequestOf(const GenerateFlags& flags) {
     if (absl::Status status = ParseSize(flags.size, request); !status.ok()) return status;
   }
   request.set_num_images(flags.num_images);
-  if (flags.steps) request.mutable_sampling()->set_steps(*flags.steps);
-  if (flags.seed) request.mutable_sampling()->set_seed(*flags.seed);
-  if (flags.guidance_scale) request.mutable_sampling()->set_guidance_scale(*flags.guidance_scale);
+  request.set_negative_prompt(flags.negative_prompt);
+  if (absl::Status status = AddSampling(flags, *request.mutable_sampling()); !status.ok()) {
+    return status;
+  }
+  if (flags.preview_every != 0) {
+    request.mutable_preview()->set_every_n_steps(flags.preview_every);
+  }
   request.mutable_output()->set_omit_metadata(flags.no_metadata);
   // Always one, so that a broken connection or a restarted server costs nothing: the same call
   // finds the same generation.
@@ -85,6 +154,17 @@ absl::StatusOr<v1::GenerateRequest> RequestOf(const GenerateFlags& flags) {
     (*request.mutable_labels())[pair.first] = pair.second;
   }
   return request;
+}
+
+absl::Status CheckPreviews(const GenerateFlags& flags, const Previews& previews) {
+  if (flags.preview_every == 0) {
+    return flags.preview_dir.empty() ? absl::OkStatus()
+                                     : Usage("--preview-dir needs --preview-every");
+  }
+  if (!previews.wanted()) {
+    return Usage("this terminal shows no pictures; say where they go with --preview-dir");
+  }
+  return previews.Check();
 }
 
 // True when another attempt may go better: the server asks for one before anything began, or the
@@ -134,17 +214,29 @@ int ShowResolved(Session& session, const v1::GenerateRequest& request) {
 }
 
 int RunGenerate(const GenerateFlags& flags, Session& session) {
-  const auto request = RequestOf(flags);
+  auto request = RequestOf(flags);
   if (!request.ok()) {
     session.output.Fail(request.status());
     return kExitUsage;
+  }
+  if (const absl::Status status = AddPictures(flags, session.client, *request); !status.ok()) {
+    const int code = session.output.Fail(status);
+    return ErrorReason(status) == "FLAG_INVALID" ? kExitUsage : code;
+  }
+  const Previews previews(flags.preview_dir,
+                          flags.preview_every == 0
+                              ? TerminalPictures::kNone
+                              : DetectTerminalPictures(isatty(STDERR_FILENO) == 1));
+  if (const absl::Status status = CheckPreviews(flags, previews); !status.ok()) {
+    const int code = session.output.Fail(status);
+    return ErrorReason(status) == "FLAG_INVALID" ? kExitUsage : code;
   }
   if (flags.validate_only) return ShowResolved(session, *request);
   if (const absl::Status status = OutputFiles(flags.out).Check(request->num_images());
       !status.ok()) {
     return session.output.Fail(status);
   }
-  Follower follower(session, flags.out);
+  Follower follower(session, flags.out, previews);
   absl::Time give_up = absl::Now() + absl::Seconds(flags.wait_seconds);
   while (true) {
     int64_t seen = follower.last_sequence();
@@ -208,9 +300,9 @@ void AddWatch(CLI::App& app, Run& run) {
 
 }  // namespace
 
-void AddGenerate(CLI::App& app, Run& run) {
-  auto flags = std::make_shared<GenerateFlags>();
-  CLI::App* command = app.add_subcommand("generate", "Generate images");
+namespace {
+
+void AddRequestOptions(CLI::App* command, const std::shared_ptr<GenerateFlags>& flags) {
   command->add_option("--model", flags->model,
                       "Model; may be left out when the server serves one (see `models`)");
   command
@@ -222,7 +314,22 @@ void AddGenerate(CLI::App& app, Run& run) {
   command->add_option("--size", flags->size, "WIDTHxHEIGHT in pixels");
   command->add_option("--guidance-scale", flags->guidance_scale,
                       "Classifier-free guidance, 1 to 30; 1 turns it off");
+  command->add_option("--negative-prompt", flags->negative_prompt, "What not to show");
+  command->add_option("--true-cfg-scale", flags->true_cfg_scale,
+                      "Classifier-free guidance of a model with distilled guidance, 1 to 30");
+  command->add_option("--sampler", flags->sampler, "Sampler; `models NAME` tells which there are");
+  command->add_option("--max-sequence-length", flags->max_sequence_length,
+                      "Longest prompt in tokens (default: the model's)");
+  command->add_option("--noise-dtype", flags->noise_dtype,
+                      "f32 or bf16: the type that diffusers draws its noise in (default f32)");
   command->add_option("--num-images", flags->num_images, "Images to make (default 1)");
+}
+
+void AddDeliveryOptions(CLI::App* command, const std::shared_ptr<GenerateFlags>& flags) {
+  command->add_option("--preview-every", flags->preview_every,
+                      "A preview after every so many steps (default none)");
+  command->add_option("--preview-dir", flags->preview_dir,
+                      "Folder for previews (default: the terminal, where it shows pictures)");
   command->add_option(
       "--out", flags->out,
       absl::StrCat("Path to write; {index}, {seed} and {id} are filled in (default ", kDefaultOut,
@@ -237,10 +344,38 @@ void AddGenerate(CLI::App& app, Run& run) {
                     "Leave prompt and parameters out of the picture's metadata");
   command->add_flag("--validate-only", flags->validate_only,
                     "Check the request and tell the defaults, without generating");
+}
+
+void AddRun(CLI::App* command, const std::shared_ptr<GenerateFlags>& flags, Run& run) {
+  AddRequestOptions(command, flags);
+  AddDeliveryOptions(command, flags);
   command->callback([&run, flags] {
     run.body = [flags](Session& session) { return RunGenerate(*flags, session); };
     run.handles_interrupt = true;
   });
+}
+
+void AddEdit(CLI::App& app, Run& run) {
+  auto flags = std::make_shared<GenerateFlags>();
+  CLI::App* command =
+      app.add_subcommand("edit", "Change a picture, or with a mask a part of it, after a prompt");
+  command->add_option("--init", flags->init, "Picture to start from: PNG, JPEG or WebP")
+      ->required();
+  command->add_option("--mask", flags->mask, "Picture of where to paint anew");
+  command->add_option("--mask-polarity", flags->mask_polarity,
+                      "What of the mask is painted anew: white, black or transparent");
+  command->add_option("--strength", flags->strength,
+                      "How much is made anew, 0 to 1 (default: the model's)");
+  command->add_flag("--no-overlay", flags->no_overlay,
+                    "Give the model's own rendering also where the mask keeps the picture");
+  AddRun(command, flags, run);
+}
+
+}  // namespace
+
+void AddGenerate(CLI::App& app, Run& run) {
+  AddRun(app.add_subcommand("generate", "Generate images"), std::make_shared<GenerateFlags>(), run);
+  AddEdit(app, run);
   AddWatch(app, run);
 }
 

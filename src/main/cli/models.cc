@@ -3,6 +3,8 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "main/cli/command.h"
 
@@ -27,6 +29,30 @@ std::string SizesText(const v1::Model& model) {
 std::string StepsText(const v1::Model& model) {
   if (model.limits().steps_max() == 0) return "";
   return absl::StrCat(model.defaults().steps(), ", up to ", model.limits().steps_max());
+}
+
+// "text to image, inpaint"
+std::string TasksText(const v1::Model& model) {
+  std::vector<std::string> names;
+  for (const int task : model.tasks()) {
+    names.push_back(absl::StrReplaceAll(absl::AsciiStrToLower(absl::StripPrefix(
+                                            v1::Task_Name(static_cast<v1::Task>(task)), "TASK_")),
+                                        {{"_", " "}}));
+  }
+  return absl::StrJoin(names, ", ");
+}
+
+// "ddim (default), dpm_solver_pp_2m"
+std::string SamplersText(const v1::Model& model) {
+  std::vector<std::string> names(model.samplers().begin(), model.samplers().end());
+  if (names.empty()) names.push_back(model.defaults().sampler());
+  names.front() += names.size() > 1 ? " (default)" : "";
+  return absl::StrJoin(names, ", ");
+}
+
+std::string TokensText(const v1::Model& model) {
+  const int32_t max = model.limits().sequence_length_max();
+  return max == 0 ? "" : absl::StrCat("up to ", max);
 }
 
 int ListModels(Session& session) {
@@ -65,7 +91,9 @@ int ShowModel(const std::string& name, Session& session) {
       {"size", SizesText(*model)},
       {"steps", StepsText(*model)},
       {"guidance scale", absl::StrCat(model->defaults().guidance_scale())},
-      {"sampler", model->defaults().sampler()},
+      {"tasks", TasksText(*model)},
+      {"samplers", SamplersText(*model)},
+      {"prompt tokens", TokensText(*model)},
       {"images", absl::StrCat("up to ", model->limits().images_max())},
       {"license", model->license()},
       {"digest", model->digest()},

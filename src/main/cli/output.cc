@@ -15,12 +15,32 @@ namespace {
 // What the command line calls the fields that the server names.
 const std::map<std::string, std::string>& FlagNames() {
   static const auto& names = *new std::map<std::string, std::string>{
-      {"model", "--model"},           {"prompt", "--prompt"},
-      {"width", "--size (width)"},    {"height", "--size (height)"},
-      {"num_images", "--num-images"}, {"sampling.steps", "--steps"},
-      {"sampling.seed", "--seed"},    {"sampling.guidance_scale", "--guidance-scale"},
-      {"request_id", "--request-id"}, {"labels", "--label"},
-      {"page_size", "--limit"},       {"after_sequence", "--after"},
+      {"model", "--model"},
+      {"prompt", "--prompt"},
+      {"width", "--size (width)"},
+      {"height", "--size (height)"},
+      {"num_images", "--num-images"},
+      {"sampling.steps", "--steps"},
+      {"sampling.seed", "--seed"},
+      {"sampling.guidance_scale", "--guidance-scale"},
+      {"request_id", "--request-id"},
+      {"labels", "--label"},
+      {"page_size", "--limit"},
+      {"after_sequence", "--after"},
+      // The command line sends the init image first.
+      {"inputs[0]", "--init"},
+      {"inputs[0].data", "--init"},
+      {"inputs[1]", "--mask"},
+      {"inputs[1].data", "--mask"},
+      {"inputs[1].polarity", "--mask-polarity"},
+      {"mask_overlay", "--no-overlay"},
+      {"negative_prompt", "--negative-prompt"},
+      {"sampling.true_cfg_scale", "--true-cfg-scale"},
+      {"sampling.sampler", "--sampler"},
+      {"sampling.max_sequence_length", "--max-sequence-length"},
+      {"sampling.noise_dtype", "--noise-dtype"},
+      {"sampling.strength", "--strength"},
+      {"preview.every_n_steps", "--preview-every"},
   };
   return names;
 }

@@ -15,6 +15,11 @@ TEST(ErrorTextTest, OneMistakeUnderThePersonsNameForIt) {
   EXPECT_EQ(ErrorText(status, {}),
             "sampling.steps is 0; must be 1 to 1000; nearest: 1 "
             "(INVALID_ARGUMENT, STEPS_OUT_OF_RANGE)");
+  const absl::Status broken = Error(absl::StatusCode::kInvalidArgument, "PICTURE_BROKEN",
+                                    "inputs[1]: the picture ends in the middle")
+                                  .Field("inputs[1]", "the picture ends in the middle");
+  EXPECT_EQ(ErrorText(broken, {{"inputs[1]", "--mask"}}),
+            "--mask: the picture ends in the middle (INVALID_ARGUMENT, PICTURE_BROKEN)");
 }
 
 TEST(ErrorTextTest, SeveralMistakesALineEach) {

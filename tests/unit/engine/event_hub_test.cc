@@ -26,6 +26,14 @@ std::shared_ptr<const v1::GenerateEvent> Progress(int64_t sequence, int output, 
   return event;
 }
 
+std::shared_ptr<const v1::GenerateEvent> Preview(int64_t sequence, int output, int step) {
+  auto event = std::make_shared<v1::GenerateEvent>();
+  event->set_sequence(sequence);
+  event->mutable_preview()->set_output_index(output);
+  event->mutable_preview()->set_step(step);
+  return event;
+}
+
 std::shared_ptr<const v1::GenerateEvent> Queued(int64_t sequence) {
   auto event = std::make_shared<v1::GenerateEvent>();
   event->set_sequence(sequence);
@@ -82,6 +90,16 @@ TEST_F(EventHubTest, GivesEverythingKeptAndOnlyTheLatestProgress) {
   EXPECT_THAT(Read(*stream), ::testing::ElementsAre(60));
   std::shared_ptr<const v1::GenerateEvent> event;
   EXPECT_EQ(stream->TryNext(event), EventStream::Next::kEnded);
+}
+
+TEST_F(EventHubTest, ALateWatcherSeesTheLatestPreviewOfEachOutputBesideItsProgress) {
+  hub_.Open(kName, {});
+  for (int step = 1; step <= 20; ++step) {
+    hub_.Publish(kName, Progress(10 * step, 0, step), true);
+    if (step % 4 == 0) hub_.Publish(kName, Preview(10 * step + 1, step % 8 / 4, step), true);
+  }
+  EXPECT_THAT(Read(*Watch(0)), ::testing::ElementsAre(161, 200, 201));
+  EXPECT_EQ(hub_.StepsDone(kName), 20) << "previews are no steps";
 }
 
 TEST_F(EventHubTest, StartsAfterTheSequenceAskedFor) {

@@ -94,6 +94,8 @@ const std::map<std::string, IntegerField>& IntegerFields() {
       {"num_images", {1, 8, 1, true}},
       {"sampling.steps", {1, 250, 1, false}},
       {"sampling.seed", {0, std::numeric_limits<int64_t>::max(), 1, false}},
+      // A class-conditional model has no tokens to count.
+      {"sampling.max_sequence_length", {0, 0, 1, true}},
   };
   return fields;
 }

@@ -17,8 +17,8 @@
 namespace darkroom::scheduler {
 namespace {
 
-constexpr uint8_t kWorkerStages = 0b0111;
-constexpr uint8_t kMediaStages = 0b1000;
+constexpr uint8_t kWorkerStages = 0b01111;
+constexpr uint8_t kMediaStages = 0b10000;
 
 int Traces() {
   const char* traces = std::getenv("DARKROOM_TRACES");
@@ -107,6 +107,7 @@ class World {
     spec.steps = 1 + static_cast<int>(random_() % 12);
     spec.step_tokens = 1 + static_cast<int64_t>(random_() % 300);
     spec.image_tokens = spec.step_tokens;
+    spec.image_encode = random_() % 3 == 0;
     live_[id] = Live{spec};
     Send(JobSubmitted{spec});
   }
@@ -189,6 +190,9 @@ class World {
       }
       switch (plan.stage) {
         case Stage::kEncode:
+          job.stage = job.spec.image_encode ? Stage::kImageEncode : Stage::kDenoise;
+          break;
+        case Stage::kImageEncode:
           job.stage = Stage::kDenoise;
           break;
         case Stage::kDenoise:

@@ -9,8 +9,8 @@
 namespace darkroom::scheduler {
 namespace {
 
-constexpr uint8_t kWorkerStages = 0b0111;
-constexpr uint8_t kMediaStages = 0b1000;
+constexpr uint8_t kWorkerStages = 0b01111;
+constexpr uint8_t kMediaStages = 0b10000;
 
 class SchedulerTest : public ::testing::Test {
  protected:

@@ -35,10 +35,18 @@ TEST(KneeTest, IsWhereThroughputStopsRising) {
   EXPECT_EQ(KneeTokens(Points({{16, 100}, {32, 220}, {64, 100}, {128, 200}})), 64);
 }
 
-TEST(StepTokensTest, RoundsUpAndCountsBothBranches) {
-  EXPECT_EQ(StepTokens(64, 64, 16, 1), 16);
-  EXPECT_EQ(StepTokens(64, 64, 16, 4), 32);
-  EXPECT_EQ(StepTokens(65, 64, 16, 1), 20);
+TEST(StepTokensTest, RoundsUpAndCountsBranchesAndText) {
+  v1::Model model;
+  model.mutable_defaults()->set_guidance_scale(1);
+  EXPECT_EQ(StepTokens(model, 16, 64, 64), 16);
+  EXPECT_EQ(StepTokens(model, 16, 65, 64), 20);
+  model.mutable_defaults()->set_guidance_scale(4);
+  EXPECT_EQ(StepTokens(model, 16, 64, 64), 32);
+  model.mutable_limits()->set_sequence_length_max(100);
+  model.set_guidance(v1::Model::GUIDANCE_CLASSIFIER_FREE);
+  EXPECT_EQ(StepTokens(model, 16, 64, 64), 232);
+  model.set_guidance(v1::Model::GUIDANCE_DISTILLED);
+  EXPECT_EQ(StepTokens(model, 16, 64, 64), 116) << "distilled guidance is one branch";
 }
 
 TEST(CostProbeTest, MeasuresAscendingSizesAndLeavesEverySlotClosed) {
