@@ -49,6 +49,10 @@ inline constexpr int kHeadsMax = 1024;
 inline constexpr int kHeadDimMax = 1024;
 inline constexpr int kChannelsMax = 16'384;
 inline constexpr int kLatentChannelsMax = 256;
+// Features of a token: a patch of 2 x 2 latents.
+inline constexpr int64_t kTokenFeaturesMax = int64_t{4} * kLatentChannelsMax;
+// Image tokens between which a schedule's shift is interpolated.
+inline constexpr int64_t kImageTokensMax = int64_t{1} << 24;
 inline constexpr int kPatchMax = 16;
 inline constexpr int kSampleSizeMax = 1024;
 inline constexpr int kAutoencoderBlocksMax = 8;
