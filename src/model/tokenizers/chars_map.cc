@@ -30,8 +30,7 @@ absl::StatusOr<CharsMap> CharsMap::Parse(std::string_view bytes, std::string_vie
   CharsMap map;
   if (bytes.empty()) return map;
   const size_t trie_bytes = bytes.size() < kUnitBytes ? 0 : LittleEndian(bytes);
-  if (trie_bytes == 0 || trie_bytes % kUnitBytes != 0 ||
-      trie_bytes > bytes.size() - kUnitBytes) {
+  if (trie_bytes == 0 || trie_bytes % kUnitBytes != 0 || trie_bytes > bytes.size() - kUnitBytes) {
     return ModelInvalid(file, "has damaged normalization rules: the trie does not fit");
   }
   map.trie_.resize(trie_bytes / kUnitBytes);
