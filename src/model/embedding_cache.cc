@@ -46,8 +46,10 @@ std::shared_ptr<const PromptEmbedding> EmbeddingCache::Put(const Key& key,
                        key.prompt.size() +
                        (embedding.hidden.size() + embedding.pooled.size()) * sizeof(float);
   std::shared_ptr<const PromptEmbedding> shared = MakeWiped(std::move(embedding));
-  if (bytes > bytes_max_) return shared;
-  while (size_bytes_ + bytes > bytes_max_) Erase(std::prev(entries_.end()));
+  if (bytes > bytes_max_ || entries_max_ == 0) return shared;
+  while (size_bytes_ + bytes > bytes_max_ || entries_.size() == entries_max_) {
+    Erase(std::prev(entries_.end()));
+  }
   entries_.push_front({.tenant_tag = key.tenant_tag,
                        .prompt = std::string(key.prompt),
                        .tokens = key.tokens,

@@ -28,8 +28,10 @@ class EmbeddingCache {
     int tokens = 0;  // what the prompt is padded to
   };
 
-  // `bytes_max`: of prompts, embeddings and what keeping them takes; 0: nothing is kept.
-  explicit EmbeddingCache(size_t bytes_max) : bytes_max_(bytes_max) {}
+  // `bytes_max`: of prompts, embeddings and what keeping them takes; `entries_max`: prompts. 0 of
+  // either: nothing is kept.
+  EmbeddingCache(size_t bytes_max, size_t entries_max)
+      : bytes_max_(bytes_max), entries_max_(entries_max) {}
   ~EmbeddingCache();
   EmbeddingCache(const EmbeddingCache&) = delete;
   EmbeddingCache& operator=(const EmbeddingCache&) = delete;
@@ -66,6 +68,7 @@ class EmbeddingCache {
   void Erase(Entries::iterator entry);
 
   size_t bytes_max_;
+  size_t entries_max_;
   size_t size_bytes_ = 0;
   int64_t hits_ = 0;
   int64_t misses_ = 0;

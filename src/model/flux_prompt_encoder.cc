@@ -37,7 +37,7 @@ int LengthMax(const Tokenizer& tokenizer, const TextEncoder& encoder) {
 FluxPromptEncoder::FluxPromptEncoder(Weights clip_weights, Weights t5_weights)
     : clip_weights_(std::move(clip_weights)),
       t5_weights_(std::move(t5_weights)),
-      cache_(model_limits::kEmbeddingCacheBytesMax) {}
+      cache_(model_limits::kEmbeddingCacheBytesMax, model_limits::kEmbeddingCacheEntriesMax) {}
 
 absl::StatusOr<std::unique_ptr<FluxPromptEncoder>> FluxPromptEncoder::Open(ModelFolder& folder) {
   auto clip_tokenizer = LoadClipTokenizer(folder, "tokenizer");

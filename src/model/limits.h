@@ -67,8 +67,10 @@ inline constexpr int kPositionDistanceMax = 1 << 20;
 // Tokens of one prompt in T5, whose position biases know no end, and rows of one batch of prompts.
 inline constexpr int kT5TokensMax = 512;
 inline constexpr int64_t kTextRowsMax = 4096;
-// Embeddings of prompts that a worker keeps for the next time: about 15 of the largest encoder's.
+// Embeddings of prompts that a worker keeps for the next time; of T5-XXL at 512 tokens about 15
+// fit.
 inline constexpr size_t kEmbeddingCacheBytesMax = size_t{128} << 20;
+inline constexpr size_t kEmbeddingCacheEntriesMax = 64;
 
 // Jobs at once on one worker.
 inline constexpr int kSlotsMax = 4096;

@@ -23,7 +23,7 @@ float Found(EmbeddingCache& cache, const EmbeddingCache::Key& key) {
 }
 
 TEST(EmbeddingCacheTest, FindsByAllOfTheKey) {
-  EmbeddingCache cache(kPlenty);
+  EmbeddingCache cache(kPlenty, kPlenty);
   EXPECT_EQ(Found(cache, {1, "a cat", 64}), -1);
   EXPECT_EQ(cache.Put({1, "a cat", 64}, Embedding(1))->pooled[0], 1);
   EXPECT_EQ(Found(cache, {1, "a cat", 64}), 1);
@@ -35,7 +35,7 @@ TEST(EmbeddingCacheTest, FindsByAllOfTheKey) {
 }
 
 TEST(EmbeddingCacheTest, OneTenantNeverFindsWhatIsAnothers) {
-  EmbeddingCache cache(kPlenty);
+  EmbeddingCache cache(kPlenty, kPlenty);
   cache.Put({1, "a cat", 64}, Embedding(1));
   EXPECT_EQ(Found(cache, {2, "a cat", 64}), -1);
   cache.Put({2, "a cat", 64}, Embedding(2));
@@ -48,7 +48,7 @@ TEST(EmbeddingCacheTest, OneTenantNeverFindsWhatIsAnothers) {
 }
 
 TEST(EmbeddingCacheTest, PutReplaces) {
-  EmbeddingCache cache(kPlenty);
+  EmbeddingCache cache(kPlenty, kPlenty);
   cache.Put({1, "a", 1}, Embedding(1, 100));
   const size_t small = cache.size_bytes();
   cache.Put({1, "a", 1}, Embedding(2, 200));
@@ -58,9 +58,9 @@ TEST(EmbeddingCacheTest, PutReplaces) {
 }
 
 TEST(EmbeddingCacheTest, TheLeastRecentlyUsedLeaves) {
-  EmbeddingCache one(kPlenty);
+  EmbeddingCache one(kPlenty, kPlenty);
   one.Put({1, "a", 1}, Embedding(0));
-  EmbeddingCache cache(3 * one.size_bytes());
+  EmbeddingCache cache(3 * one.size_bytes(), kPlenty);
   cache.Put({1, "a", 1}, Embedding(1));
   cache.Put({1, "b", 1}, Embedding(2));
   cache.Put({1, "c", 1}, Embedding(3));
@@ -73,18 +73,33 @@ TEST(EmbeddingCacheTest, TheLeastRecentlyUsedLeaves) {
 }
 
 TEST(EmbeddingCacheTest, WhatIsTooLargeAloneIsGivenBackAndNotKept) {
-  EmbeddingCache cache(2000);
+  EmbeddingCache cache(2000, kPlenty);
   cache.Put({1, "a", 1}, Embedding(1));
   EXPECT_EQ(cache.Put({1, "b", 1}, Embedding(2, 600))->pooled[0], 2);
   EXPECT_EQ(Found(cache, {1, "b", 1}), -1);
   EXPECT_EQ(Found(cache, {1, "a", 1}), 1);
-  EmbeddingCache none(0);
+  EmbeddingCache none(0, kPlenty);
   EXPECT_EQ(none.Put({1, "a", 1}, Embedding(3))->pooled[0], 3);
   EXPECT_EQ(none.size(), 0u);
 }
 
+TEST(EmbeddingCacheTest, NoMoreThanSoMany) {
+  EmbeddingCache cache(kPlenty, 2);
+  cache.Put({1, "a", 1}, Embedding(1));
+  cache.Put({1, "b", 1}, Embedding(2));
+  cache.Put({1, "b", 1}, Embedding(3));
+  EXPECT_EQ(cache.size(), 2u);
+  cache.Put({1, "c", 1}, Embedding(4));
+  EXPECT_EQ(Found(cache, {1, "a", 1}), -1);
+  EXPECT_EQ(Found(cache, {1, "b", 1}), 3);
+  EXPECT_EQ(Found(cache, {1, "c", 1}), 4);
+  EmbeddingCache none(kPlenty, 0);
+  EXPECT_EQ(none.Put({1, "a", 1}, Embedding(5))->pooled[0], 5);
+  EXPECT_EQ(none.size(), 0u);
+}
+
 TEST(EmbeddingCacheTest, PromptsCountAsBytes) {
-  EmbeddingCache cache(kPlenty);
+  EmbeddingCache cache(kPlenty, kPlenty);
   cache.Put({1, std::string(5000, 'x'), 1}, Embedding(1));
   EXPECT_GT(cache.size_bytes(), 5000u);
   cache.Clear();
@@ -92,7 +107,7 @@ TEST(EmbeddingCacheTest, PromptsCountAsBytes) {
 }
 
 TEST(EmbeddingCacheTest, WhoHoldsAnEmbeddingKeepsItWhenTheCacheLetsGo) {
-  EmbeddingCache cache(kPlenty);
+  EmbeddingCache cache(kPlenty, kPlenty);
   const auto held = cache.Put({1, "a", 1}, Embedding(7));
   cache.Clear();
   EXPECT_EQ(held->hidden, std::vector<float>(100, 7.0f));
@@ -106,7 +121,7 @@ TEST(EmbeddingCacheTest, RandomCalls) {
     return static_cast<int>(random() % static_cast<uint32_t>(count));
   };
   constexpr size_t kBytesMax = 8000;
-  EmbeddingCache cache(kBytesMax);
+  EmbeddingCache cache(kBytesMax, kPlenty);
   std::vector<std::pair<std::tuple<uint64_t, std::string, int>, float>> model;  // oldest first
   for (int i = 0; i < 5000; ++i) {
     const auto tenant = static_cast<uint64_t>(draw(3));
