@@ -70,11 +70,30 @@ class Pipeline {
                               absl::Span<JobOutcome> outcomes) = 0;
 };
 
+// A model as one worker packed it, so that others of the same machine load it without reading or
+// packing its weights again.
+struct PackedModel {
+  // A weights file as it was: which file that was on disk, and its content.
+  struct File {
+    std::string file;      // relative to the folder
+    std::string identity;  // device, inode, size, times of change
+    std::string sha256;    // lower-case hex
+  };
+  std::string key;  // model digest and precision
+  std::vector<File> files;
+  SharedWeights weights;
+};
+
 struct LoadOptions {
   std::string name;  // "models/{model}"
   DType precision = DType::kF32;
   int slots = 1;
   int64_t step_tokens_max = 0;  // 0: as many as the slots could need
+  // From another worker, or null. What does not fit this machine or what is in the folder now is
+  // not used.
+  const PackedModel* packed = nullptr;
+  // Set to what was packed, or taken from `packed`; null: not wanted, and weights are private.
+  PackedModel* packed_out = nullptr;
   // Bytes read so far and in all; called on the loading thread.
   std::function<void(int64_t done, int64_t total)> progress;
 };

@@ -17,8 +17,11 @@ inline constexpr int kTensorNameBytesMax = 512;
 inline constexpr int kTensorRankMax = 8;
 // How far a README is read in search of its license.
 inline constexpr size_t kFrontMatterBytesMax = 16 << 10;
-// Bytes between two reports of progress.
+// Bytes between two reports of progress, threads that read files, and how often what they have read
+// is looked at.
 inline constexpr size_t kHashChunkBytes = size_t{4} << 20;
+inline constexpr size_t kHashThreadsMax = 16;
+inline constexpr int kProgressMillis = 50;
 // Problems of one kind (missing, extra, misshaped) that an error lists by name; it counts the rest.
 inline constexpr int kProblemsListedMax = 256;
 // Bytes of a wrong configuration value that an error shows.
@@ -49,6 +52,8 @@ inline constexpr int kLatentChannelsMax = 256;
 inline constexpr int kPatchMax = 16;
 inline constexpr int kSampleSizeMax = 1024;
 inline constexpr int kAutoencoderBlocksMax = 8;
+// Side of the pictures that an autoencoder says it was trained on.
+inline constexpr int kTrainingSizePixelsMax = 1 << 20;
 inline constexpr int kTrainTimestepsMax = 1'000'000;
 
 // Text encoders: width of a feed-forward, relative position buckets and their farthest distance.
@@ -58,6 +63,8 @@ inline constexpr int kPositionDistanceMax = 1 << 20;
 // Tokens of one prompt in T5, whose position biases know no end, and rows of one batch of prompts.
 inline constexpr int kT5TokensMax = 512;
 inline constexpr int64_t kTextRowsMax = 4096;
+// Embeddings of prompts that a worker keeps for the next time: about 15 of the largest encoder's.
+inline constexpr size_t kEmbeddingCacheBytesMax = size_t{128} << 20;
 
 // Jobs at once on one worker.
 inline constexpr int kSlotsMax = 4096;

@@ -83,8 +83,12 @@ absl::StatusOr<std::unique_ptr<Pipeline>> LoadDitPipeline(ModelFolder& folder,
   HashAll(folder, components, options);
   absl::Status status = Describe(folder, options, native, ops, parts);
   const std::unique_ptr<Stream> stream = ops.CreateStream();
-  if (status.ok()) status = parts.denoiser->Load(options.precision, *stream);
-  if (status.ok()) status = parts.decoder->Load(ops, *stream);
+  if (!status.ok()) return status;
+  status = PackShared(folder, components, options, ops, [&] {
+    absl::Status packed = parts.denoiser->Load(options.precision, *stream);
+    if (packed.ok()) packed = parts.decoder->Load(ops, *stream);
+    return packed;
+  });
   if (!status.ok()) return status;
   return std::make_unique<DiffusionPipeline>(std::move(parts), ops);
 }

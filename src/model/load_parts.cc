@@ -1,8 +1,11 @@
 #include "model/load_parts.h"
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <string_view>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -97,6 +100,43 @@ void DescribeNumerics(const LoadOptions& options, Ops& ops, DiffusionPipelinePar
   parts.model.set_numerics_id(NumericsId(numerics));
 }
 
+// Files that several threads hash, each the next that nobody has begun.
+struct HashJob {
+  std::vector<const SafetensorsFile*> files;
+  std::vector<std::string> digests;
+  int64_t total = 0;
+  std::atomic<int64_t> done{0};
+
+  void Run() {
+    for (;;) {
+      const size_t i = next_.fetch_add(1);
+      if (i >= files.size()) return;
+      digests[i] = ModelFolder::Hash(
+          *files[i], [this](size_t bytes) { done.fetch_add(static_cast<int64_t>(bytes)); });
+      finished_.fetch_add(1);
+    }
+  }
+  // A moment; true when all files are finished.
+  bool WaitForProgress() {
+    if (finished_.load() == files.size()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(model_limits::kProgressMillis));
+    return finished_.load() == files.size();
+  }
+
+ private:
+  std::atomic<size_t> next_{0};
+  std::atomic<size_t> finished_{0};
+};
+
+// What another worker found in this very file, or null.
+const PackedModel::File* FindKnown(const SafetensorsFile& file, const PackedModel* packed) {
+  if (packed == nullptr) return nullptr;
+  for (const PackedModel::File& known : packed->files) {
+    if (known.file == file.file() && known.identity == file.identity()) return &known;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 absl::Status CheckAll(absl::Span<const Weights* const> components) {
@@ -114,18 +154,60 @@ absl::Status CheckAll(absl::Span<const Weights* const> components) {
 
 void HashAll(ModelFolder& folder, absl::Span<const Weights* const> components,
              const LoadOptions& options) {
-  int64_t total = 0;
-  for (const Weights* weights : components) total += static_cast<int64_t>(weights->size_bytes());
-  int64_t done = 0;
-  if (options.progress) options.progress(0, total);
+  HashJob job;
   for (const Weights* weights : components) {
     for (const auto& file : weights->files()) {
-      folder.Hash(*file, [&](size_t bytes) {
-        done += static_cast<int64_t>(bytes);
-        if (options.progress) options.progress(done, total);
-      });
+      const PackedModel::File* known = FindKnown(*file, options.packed);
+      if (known != nullptr) {
+        folder.Use(*file, known->sha256);
+      } else {
+        job.files.push_back(file.get());
+        job.total += static_cast<int64_t>(file->bytes().size());
+      }
     }
   }
+  if (options.progress) options.progress(0, job.total);
+  job.digests.resize(job.files.size());
+  const size_t threads =
+      std::min<size_t>({job.files.size(), std::max<size_t>(1, std::thread::hardware_concurrency()),
+                        model_limits::kHashThreadsMax});
+  std::vector<std::thread> hashers;
+  for (size_t i = 0; i < threads; ++i) hashers.emplace_back([&job] { job.Run(); });
+  // Progress is told on this thread alone.
+  while (options.progress && !job.WaitForProgress()) {
+    options.progress(job.done.load(), job.total);
+  }
+  for (std::thread& hasher : hashers) hasher.join();
+  if (options.progress) options.progress(job.total, job.total);
+  for (size_t i = 0; i < job.files.size(); ++i) folder.Use(*job.files[i], job.digests[i]);
+}
+
+absl::Status PackShared(const ModelFolder& folder, absl::Span<const Weights* const> components,
+                        const LoadOptions& options, Ops& ops,
+                        absl::FunctionRef<absl::Status()> pack) {
+  if (options.packed_out == nullptr) return pack();
+  PackedModel& out = *options.packed_out;
+  out = PackedModel();
+  out.key = absl::StrCat(folder.Digest(), " ", options.precision == DType::kBf16 ? "bf16" : "f32");
+  for (const Weights* weights : components) {
+    for (const auto& file : weights->files()) {
+      out.files.push_back({file->file(), file->identity(), folder.DigestOf(*file)});
+    }
+  }
+  const auto pack_with = [&](const SharedWeights* shared) {
+    absl::Status status = ops.BeginWeights(shared);
+    if (status.ok()) status = pack();
+    absl::StatusOr<SharedWeights> packed = ops.EndWeights();
+    if (!status.ok()) return status;
+    if (!packed.ok()) return packed.status();
+    out.weights = *std::move(packed);
+    return absl::OkStatus();
+  };
+  if (options.packed != nullptr && options.packed->key == out.key) {
+    absl::Status status = pack_with(&options.packed->weights);
+    if (ErrorReason(status) != "SHARED_WEIGHTS_MISMATCH") return status;
+  }
+  return pack_with(nullptr);
 }
 
 int64_t CountParameters(absl::Span<const Weights* const> components) {

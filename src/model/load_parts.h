@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -31,9 +32,17 @@ absl::StatusOr<Config> ReadConfig(ModelFolder& folder, const std::string& file,
 // The problems of all components' tensors as one error.
 absl::Status CheckAll(absl::Span<const Weights* const> components);
 
-// Reads every file once, for the digest, and tells of the progress.
+// Reads every file once, for the digest, several at a time, and tells of the progress. Files that
+// `options.packed` knows are not read.
 void HashAll(ModelFolder& folder, absl::Span<const Weights* const> components,
              const LoadOptions& options);
+
+// Calls `pack`, which packs all components, so that their weights are shared with other workers
+// where `options` wants that. `pack` may be called twice: what it packed first is then replaced.
+// REQUIRES: HashAll.
+absl::Status PackShared(const ModelFolder& folder, absl::Span<const Weights* const> components,
+                        const LoadOptions& options, Ops& ops,
+                        absl::FunctionRef<absl::Status()> pack);
 
 // The number of weights in all components.
 int64_t CountParameters(absl::Span<const Weights* const> components);

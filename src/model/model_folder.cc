@@ -131,7 +131,8 @@ std::vector<std::string> ModelFolder::List(std::string_view folder) const {
   return names;
 }
 
-void ModelFolder::Hash(const SafetensorsFile& file, absl::FunctionRef<void(size_t bytes)> read) {
+std::string ModelFolder::Hash(const SafetensorsFile& file,
+                              absl::FunctionRef<void(size_t bytes)> read) {
   Sha256 hash;
   std::string_view rest = file.bytes();
   while (!rest.empty()) {
@@ -140,7 +141,11 @@ void ModelFolder::Hash(const SafetensorsFile& file, absl::FunctionRef<void(size_
     rest.remove_prefix(chunk.size());
     read(chunk.size());
   }
-  digests_[file.file()] = hash.HexDigest();
+  return hash.HexDigest();
+}
+
+void ModelFolder::Use(const SafetensorsFile& file, std::string sha256) {
+  digests_[file.file()] = std::move(sha256);
 }
 
 std::string ModelFolder::Digest() const {

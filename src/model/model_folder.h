@@ -40,8 +40,15 @@ class ModelFolder {
   // Names in one folder, sorted; empty when there is no such folder.
   std::vector<std::string> List(std::string_view folder) const;
 
-  // Hashes a mapped file, which also reads it; `read` is told of every chunk's bytes.
-  void Hash(const SafetensorsFile& file, absl::FunctionRef<void(size_t bytes)> read);
+  // The SHA-256 of a mapped file, lower-case hex, which also reads it; `read` is told of every
+  // chunk's bytes. Any thread.
+  static std::string Hash(const SafetensorsFile& file, absl::FunctionRef<void(size_t bytes)> read);
+  // The file counts as used, with this SHA-256.
+  void Use(const SafetensorsFile& file, std::string sha256);
+  // What Use was told of it.
+  std::string DigestOf(const SafetensorsFile& file) const {
+    return digests_.at(file.file());
+  }
   // SHA-256 over the sorted (file, SHA-256 of its content) of the used files, lower-case hex.
   std::string Digest() const;
 

@@ -49,16 +49,23 @@ class SafetensorsFile {
 
   const std::string& file() const { return file_; }
   const SafetensorsEntries& entries() const { return entries_; }
+  // Which file this is on disk: other content has another identity, unless somebody sets the clock
+  // back to hide a change.
+  const std::string& identity() const { return identity_; }
   // The whole file.
   std::string_view bytes() const { return bytes_; }
   // A view of host memory that must not be written; valid as long as this object.
   // REQUIRES: the entry is of this file and has a dtype and at most Tensor::kRankMax dimensions.
   Tensor View(const SafetensorsEntry& entry) const;
+  // Unmaps what was read so far; what is read again is mapped again. Only the process's memory
+  // changes, and no content.
+  void ReleasePages() const;
 
  private:
   SafetensorsFile(std::string_view file, std::string_view bytes) : file_(file), bytes_(bytes) {}
 
   std::string file_;
+  std::string identity_;
   std::string_view bytes_;
   SafetensorsEntries entries_;
 };

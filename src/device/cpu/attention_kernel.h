@@ -114,6 +114,24 @@ inline void SoftmaxTile(float* scores, int rows, int keys, RunningSoftmax<V>& ru
   }
 }
 
+// scores[rows x keys] = queries[rows x head_dim] K^T. A panel of keys serves all rows from the
+// first-level cache.
+template <class V>
+inline void ScoreKeys(const float* queries, int rows, int keys, const float* packed_k,
+                      int64_t head_dim, float* scores) {
+  constexpr int kPanel = 2 * V::kWidth;
+  for (int64_t d = 0; d < head_dim; d += kDepthBlock) {
+    const int64_t depth = head_dim - d < kDepthBlock ? head_dim - d : kDepthBlock;
+    for (int key = 0; key < keys; key += kPanel) {
+      const float* panel = packed_k + key * head_dim + d * kPanel;
+      const ReadAhead ahead = AheadOfPanel<V>(panel + head_dim * kPanel, queries, rows, depth,
+                                              key / kPanel, DivideUp(keys, kPanel));
+      GemmPanel<V>(queries + RowBlockOffset(0, d), rows, depth, panel, scores + key, kRowStride,
+                   d > 0, ahead);
+    }
+  }
+}
+
 // out[rows x head_dim] += weights[rows x keys] V
 template <class V>
 inline void AddWeightedValues(const float* weights, int rows, int keys, const float* packed_v,
@@ -121,18 +139,18 @@ inline void AddWeightedValues(const float* weights, int rows, int keys, const fl
   constexpr int kPanel = 2 * V::kWidth;
   for (int64_t d = 0; d < head_dim; d += kPanel) {
     const float* panel = packed_v + d * kKeyBlock;
-    const ReadAhead ahead{panel + kPanel * kKeyBlock, kPanel * sizeof(float)};
+    const ReadAhead ahead = AheadOfPanel<V>(panel + kPanel * kKeyBlock, weights, rows, keys,
+                                            d / kPanel, DivideUp(head_dim, kPanel));
     if (head_dim - d > V::kWidth) {
-      GemmRows<V, 2>(rows, weights, panel, keys, out + d, out_stride, true, ahead);
+      GemmPanel<V, 2>(weights, rows, keys, panel, out + d, out_stride, true, ahead);
     } else {
-      GemmRows<V, 1>(rows, weights, panel, keys, out + d, out_stride, true, ahead);
+      GemmPanel<V, 1>(weights, rows, keys, panel, out + d, out_stride, true, ahead);
     }
   }
 }
 
 template <class V>
 void AttentionBlock(const AttentionBlockArgs& args) {
-  constexpr int kPanel = 2 * V::kWidth;
   const int64_t head_dim = args.head_dim;
   const int64_t out_stride = PaddedHeadDim(head_dim);
   float* queries = args.scratch;
@@ -159,23 +177,21 @@ void AttentionBlock(const AttentionBlockArgs& args) {
         static_cast<int>(args.keys - begin < kKeyBlock ? args.keys - begin : kKeyBlock);
     const float* packed_k = args.packed_k + begin / kKeyBlock * args.packed_k_stride;
     const float* packed_v = args.packed_v + begin / kKeyBlock * args.packed_v_stride;
-    for (int row = 0; row < args.queries; row += V::kTileRows) {
+    // Rows whose last query comes before the block's first key see none of it.
+    int first = 0;
+    while (args.causal && begin >= args.first_query + first + V::kTileRows) first += V::kTileRows;
+    const int seeing = args.queries - first;
+    if (seeing <= 0) break;
+    ScoreKeys<V>(queries + RowBlockOffset(first, 0), seeing, keys, packed_k, head_dim,
+                 scores + first * kRowStride);
+    for (int row = first; row < args.queries; row += V::kTileRows) {
       const int rows = args.queries - row < V::kTileRows ? args.queries - row : V::kTileRows;
-      // Every key from here on lies behind every query of the tile.
-      if (args.causal && begin >= args.first_query + row + rows) continue;
-      for (int64_t d = 0; d < head_dim; d += kDepthBlock) {
-        const int64_t depth = head_dim - d < kDepthBlock ? head_dim - d : kDepthBlock;
-        for (int key = 0; key < keys; key += kPanel) {
-          const float* panel = packed_k + key * head_dim + d * kPanel;
-          GemmRows<V, 2>(rows, queries + RowBlockOffset(row, d), panel, depth, scores + key,
-                         kRowStride, d > 0, {panel + depth * kPanel, kPanel * sizeof(float)});
-        }
-      }
+      float* tile = scores + row * kRowStride;
       if (args.bias != nullptr || args.causal) {
-        BiasAndMaskTile<V>(scores, rows, keys, args, args.first_query + row, begin);
+        BiasAndMaskTile<V>(tile, rows, keys, args, args.first_query + row, begin);
       }
       float keep[V::kWidth];
-      SoftmaxTile<V>(scores, rows, keys, running[row / V::kTileRows], keep);
+      SoftmaxTile<V>(tile, rows, keys, running[row / V::kTileRows], keep);
       for (int r = 0; r < rows && begin > 0; ++r) {
         const auto factor = V::Broadcast(keep[r]);
         float* sum = sums + (row + r) * out_stride;
@@ -183,9 +199,9 @@ void AttentionBlock(const AttentionBlockArgs& args) {
           V::Store(sum + d, V::Mul(V::Load(sum + d), factor));
         }
       }
-      AddWeightedValues<V>(scores, rows, keys, packed_v, head_dim, sums + row * out_stride,
-                           out_stride);
     }
+    AddWeightedValues<V>(scores + first * kRowStride, seeing, keys, packed_v, head_dim,
+                         sums + first * out_stride, out_stride);
   }
 
   for (int r = 0; r < args.queries; ++r) {
