@@ -104,17 +104,22 @@ absl::Status ParsePolarity(const GenerateFlags& flags, v1::InputImage& mask) {
 
 absl::Status AddPictures(const GenerateFlags& flags, Client& client, v1::GenerateRequest& request) {
   if (flags.init.empty()) return absl::OkStatus();
+  // The command line first: files are read, and perhaps uploaded, for one that is right.
+  if (flags.mask.empty() && (!flags.mask_polarity.empty() || flags.no_overlay)) {
+    return Usage("--mask-polarity and --no-overlay need --mask");
+  }
+  v1::InputImage where;
+  where.set_role(v1::INPUT_ROLE_MASK);
+  if (!flags.mask.empty()) {
+    if (absl::Status status = ParsePolarity(flags, where); !status.ok()) return status;
+  }
   if (flags.strength) request.mutable_sampling()->set_strength(*flags.strength);
   v1::InputImage& init = *request.add_inputs();
   init.set_role(v1::INPUT_ROLE_INIT);
   if (absl::Status status = AttachPicture(flags.init, client, init); !status.ok()) return status;
-  if (flags.mask.empty()) {
-    if (flags.mask_polarity.empty() && !flags.no_overlay) return absl::OkStatus();
-    return Usage("--mask-polarity and --no-overlay need --mask");
-  }
+  if (flags.mask.empty()) return absl::OkStatus();
   v1::InputImage& mask = *request.add_inputs();
-  mask.set_role(v1::INPUT_ROLE_MASK);
-  if (absl::Status status = ParsePolarity(flags, mask); !status.ok()) return status;
+  mask = where;
   if (flags.no_overlay) request.set_mask_overlay(false);
   return AttachPicture(flags.mask, client, mask);
 }
