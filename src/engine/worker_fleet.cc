@@ -58,7 +58,7 @@ std::optional<WorkerFleet::Ready> WorkerFleet::OnMessage(WorkerId id, const v1::
       auto* load = order.mutable_load_model();
       load->set_path(config_.models[worker.model].path);
       load->set_name(config_.models[worker.model].name);
-      load->set_precision(config_.precision);
+      load->set_precision(config_.models[worker.model].precision);
       load->set_slots(config_.slots);
       load->set_step_tokens_max(config_.step_tokens_max);
       auto* parallel = load->mutable_parallel();

@@ -18,12 +18,12 @@ struct FleetConfig {
   struct Model {
     std::string name;  // "models/{model}"
     std::string path;
+    std::string precision = "f32";
   };
   std::vector<Model> models;  // the index is the scheduler's ModelId
   int workers_per_model = 1;
   int slots = 32;
   int64_t step_tokens_max = 0;  // 0: the worker proposes
-  std::string precision = "f32";
 };
 
 // The workers' lives: start, load, ready, lost, start again; and what the models turned out to be.
