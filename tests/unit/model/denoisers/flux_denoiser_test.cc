@@ -21,7 +21,7 @@ class FluxDenoiserTest : public ::testing::Test {
       EXPECT_TRUE(folder.ok()) << folder.status();
       const auto config = ReadConfig(*folder, "transformer/config.json", &ReadFluxConfig);
       EXPECT_TRUE(config.ok()) << config.status();
-      absl::StatusOr<Weights> weights = Weights::Open(*folder, "transformer");
+      weights = Weights::Open(*folder, "transformer");
       EXPECT_TRUE(weights.ok()) << weights.status();
       auto transformer = std::make_unique<FluxTransformer>(*config, *weights);
       EXPECT_TRUE(weights->Check().ok()) << weights->Check();
@@ -33,6 +33,7 @@ class FluxDenoiserTest : public ::testing::Test {
     }
     testing::ReferenceOps ops;
     std::unique_ptr<Stream> stream;
+    absl::StatusOr<Weights> weights;
     std::unique_ptr<FluxDenoiser> denoiser;
     testing::FakePromptEncoder* encoder = nullptr;
   };
