@@ -146,9 +146,13 @@ absl::StatusOr<std::unique_ptr<Pipeline>> LoadFluxPipeline(ModelFolder& folder,
   HashAll(folder, components, options);
   status = Describe(folder, options, NativeSize(configs->autoencoder), ops, parts);
   const std::unique_ptr<Stream> stream = ops.CreateStream();
-  if (status.ok()) status = parts.denoiser->Load(options.precision, *stream);
-  if (status.ok()) status = parts.decoder->Load(ops, *stream);
-  if (status.ok()) status = parts.encoder->Load(ops, *stream);
+  if (!status.ok()) return status;
+  status = PackShared(folder, components, options, ops, [&] {
+    absl::Status packed = parts.denoiser->Load(options.precision, *stream);
+    if (packed.ok()) packed = parts.decoder->Load(ops, *stream);
+    if (packed.ok()) packed = parts.encoder->Load(ops, *stream);
+    return packed;
+  });
   if (!status.ok()) return status;
   return std::make_unique<DiffusionPipeline>(std::move(parts), ops);
 }

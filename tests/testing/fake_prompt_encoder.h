@@ -26,8 +26,8 @@ class FakePromptEncoder : public PromptEncoder {
                                                                 int tokens, Stream&) override {
     ++encoded_;
     if (prompt == "too long") {
-      return Error(absl::StatusCode::kInvalidArgument, "PROMPT_TOO_LONG", "too long")
-          .Field("prompt", "too long");
+      return Error(absl::StatusCode::kInvalidArgument, "PROMPT_TOO_LONG", "prompt is too long")
+          .Field("prompt", "is too long");
     }
     auto embedding = std::make_shared<PromptEmbedding>();
     embedding->tokens = tokens;

@@ -32,6 +32,14 @@ void Zero(DeviceBuffer& buffer, Ops& ops, Stream& stream) {
   }
 }
 
+// An encoder knows of one prompt only: what it says of that is about the negative one here.
+absl::Status OfNegativePrompt(const absl::Status& status) {
+  const std::string reason = ErrorReason(status);
+  if (reason != "PROMPT_TOO_LONG") return status;
+  const std::string problem = absl::StrCat("negative_", std::string(status.message()));
+  return Error(status.code(), reason, problem).Field("negative_prompt", problem);
+}
+
 }  // namespace
 
 struct FluxDenoiser::Branch {
@@ -146,7 +154,7 @@ absl::StatusOr<std::unique_ptr<Conditioning>> FluxDenoiser::Encode(
   const std::string_view prompts[] = {request.prompt, request.negative_prompt};
   for (int i = 0; i < (request.guided ? 2 : 1); ++i) {
     absl::StatusOr<Branch> branch = EncodeBranch(request, prompts[i], stream);
-    if (!branch.ok()) return branch.status();
+    if (!branch.ok()) return i == 0 ? branch.status() : OfNegativePrompt(branch.status());
     known->branches[i] = *std::move(branch);
   }
   absl::StatusOr<std::shared_ptr<Rotation>> rotation =

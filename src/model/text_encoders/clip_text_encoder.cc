@@ -104,6 +104,7 @@ absl::StatusOr<ClipTextEncoder::Block> ClipTextEncoder::LoadBlock(const BlockSou
 
 absl::Status ClipTextEncoder::Load(DType compute, Ops& ops, Stream& stream) {
   ops_ = &ops;
+  blocks_.clear();
   for (const BlockSource& source : block_sources_) {
     absl::StatusOr<Block> block = LoadBlock(source, compute, stream);
     if (!block.ok()) return block.status();
@@ -112,7 +113,6 @@ absl::Status ClipTextEncoder::Load(DType compute, Ops& ops, Stream& stream) {
   absl::StatusOr<Norm> norm = LoadNorm(final_norm_source_, stream);
   if (!norm.ok()) return norm.status();
   final_norm_ = *std::move(norm);
-  block_sources_.clear();
   return absl::OkStatus();
 }
 

@@ -44,7 +44,7 @@ class ClipTextEncoder final : public TextEncoder {
   // First pass: takes every tensor from `weights`, which must outlive this object, since rows of
   // the embedding table are read there. Check `weights` before Load.
   ClipTextEncoder(const ClipTextConfig& config, Weights& weights);
-  // Second pass: packs the tensors.
+  // Second pass: packs the tensors; once more, in the place of what was packed.
   absl::Status Load(DType compute, Ops& ops, Stream& stream);
 
   const ClipTextConfig& config() const { return config_; }

@@ -155,6 +155,7 @@ std::vector<float> T5Encoder::PositionBias() const {
 
 absl::Status T5Encoder::Load(DType compute, Ops& ops, Stream& stream) {
   ops_ = &ops;
+  blocks_.clear();
   for (const BlockSource& source : block_sources_) {
     absl::StatusOr<Block> block = LoadBlock(source, compute, stream);
     if (!block.ok()) return block.status();
@@ -166,7 +167,6 @@ absl::Status T5Encoder::Load(DType compute, Ops& ops, Stream& stream) {
   auto bias = Upload(ops, PositionBias(), stream);
   if (!bias.ok()) return bias.status();
   position_bias_ = *std::move(bias);
-  block_sources_.clear();
   return absl::OkStatus();
 }
 

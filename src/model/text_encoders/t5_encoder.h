@@ -50,7 +50,7 @@ class T5Encoder final : public TextEncoder {
   // First pass: takes every tensor from `weights`, which must outlive this object, since rows of
   // the embedding table are read there. Check `weights` before Load.
   T5Encoder(const T5Config& config, Weights& weights);
-  // Second pass: packs the tensors.
+  // Second pass: packs the tensors; once more, in the place of what was packed.
   absl::Status Load(DType compute, Ops& ops, Stream& stream);
 
   const T5Config& config() const { return config_; }

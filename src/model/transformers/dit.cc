@@ -167,11 +167,11 @@ absl::Status DitTransformer::Load(DType compute, Ops& ops, Stream& stream) {
                                  {&head_modulation_, {head_modulation_source_}},
                                  {&head_, {head_source_}}},
                                 compute, ops);
+  blocks_.clear();
   for (const BlockSource& source : block_sources_) {
     if (!status.ok()) return status;
     status = LoadBlock(source, blocks_.emplace_back());
   }
-  block_sources_.clear();
   return status;
 }
 

@@ -69,7 +69,8 @@ class DitTransformer {
   // First pass: takes every tensor from `weights`, which must outlive the second. Check `weights`
   // before Load.
   DitTransformer(const DitConfig& config, Weights& weights);
-  // Second pass: packs the tensors. Afterwards `weights` is no longer needed.
+  // Second pass: packs the tensors; once more, in the place of what was packed. Afterwards
+  // `weights` is no longer needed.
   absl::Status Load(DType compute, Ops& ops, Stream& stream);
 
   const DitConfig& config() const { return config_; }

@@ -218,6 +218,8 @@ absl::Status FluxTransformer::Load(DType compute, Ops& ops, Stream& stream) {
                       {&guidance_.second, {guidance_source_.second}}},
                      compute, ops);
   }
+  double_blocks_.clear();
+  single_blocks_.clear();
   for (const DoubleSource& source : double_sources_) {
     DoubleBlock& block = double_blocks_.emplace_back();
     if (status.ok()) status = LoadStream(source.image, block.image, stream);
@@ -227,8 +229,6 @@ absl::Status FluxTransformer::Load(DType compute, Ops& ops, Stream& stream) {
     SingleBlock& block = single_blocks_.emplace_back();
     if (status.ok()) status = LoadSingle(source, block, stream);
   }
-  double_sources_.clear();
-  single_sources_.clear();
   return status;
 }
 

@@ -80,7 +80,8 @@ class FluxTransformer {
   // First pass: takes every tensor from `weights`, which must outlive the second. Check `weights`
   // before Load.
   FluxTransformer(const FluxConfig& config, Weights& weights);
-  // Second pass: packs the tensors. Afterwards `weights` is no longer needed.
+  // Second pass: packs the tensors; once more, in the place of what was packed. Afterwards
+  // `weights` is no longer needed.
   absl::Status Load(DType compute, Ops& ops, Stream& stream);
 
   const FluxConfig& config() const { return config_; }

@@ -151,6 +151,32 @@ TEST_F(LoadFluxTest, RefusesOtherEncoders) {
   EXPECT_THAT(Problem(model), AllOf(HasSubstr("UMT5EncoderModel"), HasSubstr("T5EncoderModel")));
 }
 
+// A second worker takes what the first packed.
+TEST_F(LoadFluxTest, PackedWeightsAreShared) {
+  const testing::FluxFixture model("dev");
+  PackedModel packed;
+  LoadOptions options{.name = "models/flux", .slots = 1, .packed_out = &packed};
+  const auto first = LoadPipeline(model.path(), options, *ops_);
+  ASSERT_TRUE(first.ok()) << first.status();
+  // Every file of the four components, and something to share.
+  EXPECT_EQ(packed.files.size(), 4u);
+  EXPECT_FALSE(packed.weights.segments.empty());
+
+  const std::unique_ptr<Ops> other_ops = CreateCpuOps(2);
+  PackedModel packed_again;
+  options.packed = &packed;
+  options.packed_out = &packed_again;
+  int64_t read = -1;
+  options.progress = [&read](int64_t, int64_t total) { read = total; };
+  const auto second = LoadPipeline(model.path(), options, *other_ops);
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_EQ(read, 0);
+  EXPECT_EQ((*second)->model().digest(), (*first)->model().digest());
+  v1::OpenSlot open = testing::OpenRequest(0, 32, 2, 3.5, 1, "a red apple");
+  open.set_sampler("flow_match_euler");
+  EXPECT_EQ(testing::RunAlone(**second, open), testing::RunAlone(**first, open));
+}
+
 TEST_F(LoadFluxTest, RunsInBf16) {
   if (!ops_->Supports(DType::kBf16)) GTEST_SKIP() << "no bf16 on this machine";
   const auto pipeline = Load(testing::FluxFixture("sharded"), DType::kBf16);

@@ -21,7 +21,7 @@ class FluxDenoiserTest : public ::testing::Test {
       EXPECT_TRUE(folder.ok()) << folder.status();
       const auto config = ReadConfig(*folder, "transformer/config.json", &ReadFluxConfig);
       EXPECT_TRUE(config.ok()) << config.status();
-      absl::StatusOr<Weights> weights = Weights::Open(*folder, "transformer");
+      weights = Weights::Open(*folder, "transformer");
       EXPECT_TRUE(weights.ok()) << weights.status();
       auto transformer = std::make_unique<FluxTransformer>(*config, *weights);
       EXPECT_TRUE(weights->Check().ok()) << weights->Check();
@@ -33,6 +33,7 @@ class FluxDenoiserTest : public ::testing::Test {
     }
     testing::ReferenceOps ops;
     std::unique_ptr<Stream> stream;
+    absl::StatusOr<Weights> weights;
     std::unique_ptr<FluxDenoiser> denoiser;
     testing::FakePromptEncoder* encoder = nullptr;
   };
@@ -192,6 +193,19 @@ TEST_F(FluxDenoiserTest, AnEncodersRefusalIsTheJobs) {
   const auto refused = loaded.denoiser->Encode(
       {.prompt = "too long", .latent_height = 4, .latent_width = 4}, *loaded.stream);
   EXPECT_EQ(ErrorReason(refused.status()), "PROMPT_TOO_LONG");
+  EXPECT_EQ(refused.status().message(), "prompt is too long");
+}
+
+TEST_F(FluxDenoiserTest, ARefusalOfTheNegativePromptNamesIt) {
+  Loaded loaded(/*poison=*/false);
+  ConditioningRequest request = {
+      .prompt = "fine", .negative_prompt = "too long", .latent_height = 4, .latent_width = 4};
+  EXPECT_TRUE(loaded.denoiser->Encode(request, *loaded.stream).ok());
+  request.guided = true;
+  const absl::Status refused = loaded.denoiser->Encode(request, *loaded.stream).status();
+  EXPECT_EQ(ErrorReason(refused), "PROMPT_TOO_LONG");
+  EXPECT_EQ(refused.message(), "negative_prompt is too long");
+  EXPECT_EQ(ToProto(refused).details_size(), 2);
 }
 
 TEST_F(FluxDenoiserTest, WipedPromptsAreGone) {
@@ -201,6 +215,15 @@ TEST_F(FluxDenoiserTest, WipedPromptsAreGone) {
   job.conditioning->Wipe(loaded.ops, *loaded.stream);
   // An unchanged batch need not be copied again, so this reads the wiped buffers themselves.
   EXPECT_NE(RunTogether(loaded, {&job}), before);
+}
+
+TEST_F(FluxDenoiserTest, LoadingAgainReplaces) {
+  Loaded loaded(/*poison=*/false);
+  Job job(loaded, 1, kSmall, 500);
+  const auto before = RunTogether(loaded, {&job});
+  ASSERT_TRUE(loaded.denoiser->Load(DType::kF32, *loaded.stream).ok());
+  Job again(loaded, 1, kSmall, 500);
+  EXPECT_EQ(RunTogether(loaded, {&again}), before);
 }
 
 TEST_F(FluxDenoiserTest, NothingIsAStep) {

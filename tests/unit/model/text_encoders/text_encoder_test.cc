@@ -97,6 +97,20 @@ TEST_P(TextEncoderTest, BitsDoNotDependOnBatchMatesInBf16) {
   ExpectSameBitsInBatches(DType::kBf16);
 }
 
+TEST_P(TextEncoderTest, LoadingAgainReplaces) {
+  Load(DType::kF32);
+  const std::vector<int32_t> prompt = Prompt(20);
+  const TextEmbedding before = Encode({prompt}).front();
+  const absl::Status again =
+      std::string(GetParam()) == "clip"
+          ? static_cast<ClipTextEncoder&>(*encoder_).Load(DType::kF32, *ops_, *stream_)
+          : static_cast<T5Encoder&>(*encoder_).Load(DType::kF32, *ops_, *stream_);
+  ASSERT_TRUE(again.ok()) << again;
+  const TextEmbedding after = Encode({prompt}).front();
+  EXPECT_EQ(after.hidden, before.hidden);
+  EXPECT_EQ(after.pooled, before.pooled);
+}
+
 TEST_P(TextEncoderTest, MorePromptsThanOneBatchHolds) {
   Load(DType::kF32);
   const auto count = static_cast<size_t>(model_limits::kTextRowsMax / 77 + 2);
