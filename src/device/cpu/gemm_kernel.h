@@ -13,8 +13,8 @@ namespace darkroom::cpu {
 // What a register tile reads ahead of its sums, so that memory does not idle while a panel serves
 // all rows from the first-level cache.
 //
-// With `next_a` null: `step` bytes of B at every step of k. Else the block is whole, and each of its
-// tiles takes its share of a panel of B, and as much of A, in lines that it asks for every
+// With `next_a` null: `step` bytes of B at every step of k. Else the block is whole, and each of
+// its tiles takes its share of a panel of B, and as much of A, in lines that it asks for every
 // kLineSteps: a few instructions in hundreds, where the processor has none to spare.
 struct ReadAhead {
   const char* next_b;
@@ -26,10 +26,12 @@ inline constexpr int kLineSteps = 16;
 
 template <class V>
 inline constexpr int kWholeBlockTiles = kRowBlock / V::kTileRows;
-// Lines of B that a tile of a whole block takes every kLineSteps.
+// Bytes of B that all rows read in kLineSteps, and the lines of them that a tile takes.
 template <class V>
-inline constexpr int kLines = static_cast<int>(DivideUp(
-    kLineSteps * 2 * V::kWidth * sizeof(float), kLineBytes * kWholeBlockTiles<V>));
+inline constexpr int kPanelBytes = kLineSteps * 2 * V::kWidth * static_cast<int>(sizeof(float));
+template <class V>
+inline constexpr int kLines =
+    static_cast<int>(DivideUp(kPanelBytes<V> / kLineBytes, kWholeBlockTiles<V>));
 
 // B is f32, or bf16 that is widened as it is read: exactly, so that the result's bits are those of
 // the same numbers in f32.
@@ -138,8 +140,8 @@ inline ReadAhead AheadOfPanel(const B* next_b, const float* next_a, int rows, in
 // C[rows x panels * panel width] = A B. `a` is laid out as gemm_layout.h says, rows <= kRowBlock;
 // `b` is one column block of `panels` panels; rows of C are `c_stride` floats apart.
 //
-// A bf16 panel that serves several register tiles is widened once for all of them; few rows widen as
-// they go, bound by memory anyway.
+// A bf16 panel that serves several register tiles is widened once for all of them; few rows widen
+// as they go, bound by memory anyway.
 template <class V, class B>
 void GemmTile(const float* a, int rows, int64_t depth, const B* b, int64_t panels, float* c,
               int64_t c_stride) {
@@ -153,8 +155,7 @@ void GemmTile(const float* a, int rows, int64_t depth, const B* b, int64_t panel
     // The next column block begins with the first.
     const float* next_a = begin + count < depth ? a_block + kRowBlock * kRowStride : a;
     for (int64_t p = 0; p < panels; ++p) {
-      const ReadAhead ahead =
-          AheadOfPanel<V>(b + count * kPanel, next_a, rows, count, p, panels);
+      const ReadAhead ahead = AheadOfPanel<V>(b + count * kPanel, next_a, rows, count, p, panels);
       if (sizeof(B) != sizeof(float) && tiles >= kTilesToWiden) {
         for (int64_t i = 0; i < count * kPanel; i += V::kWidth) {
           V::Store(wide + i, LoadColumns<V>(b + i));
