@@ -83,8 +83,8 @@ class DiffusionPipeline : public Pipeline {
   };
   // A job of a plan that passed its checks.
   struct Ready {
-    int index;
-    Slot* slot;
+    int index = 0;
+    Slot* slot = nullptr;
     StepJob job;
   };
 

@@ -49,9 +49,15 @@ inline constexpr int kHeadsMax = 1024;
 inline constexpr int kHeadDimMax = 1024;
 inline constexpr int kChannelsMax = 16'384;
 inline constexpr int kLatentChannelsMax = 256;
+// Features of a token: a patch of 2 x 2 latents.
+inline constexpr int64_t kTokenFeaturesMax = int64_t{4} * kLatentChannelsMax;
+// Image tokens between which a schedule's shift is interpolated.
+inline constexpr int64_t kImageTokensMax = int64_t{1} << 24;
 inline constexpr int kPatchMax = 16;
 inline constexpr int kSampleSizeMax = 1024;
 inline constexpr int kAutoencoderBlocksMax = 8;
+// Side of the pictures that an autoencoder says it was trained on.
+inline constexpr int kTrainingSizePixelsMax = 1 << 20;
 inline constexpr int kTrainTimestepsMax = 1'000'000;
 
 // Text encoders: width of a feed-forward, relative position buckets and their farthest distance.
@@ -61,6 +67,10 @@ inline constexpr int kPositionDistanceMax = 1 << 20;
 // Tokens of one prompt in T5, whose position biases know no end, and rows of one batch of prompts.
 inline constexpr int kT5TokensMax = 512;
 inline constexpr int64_t kTextRowsMax = 4096;
+// Embeddings of prompts that a worker keeps for the next time; of T5-XXL at 512 tokens about 15
+// fit.
+inline constexpr size_t kEmbeddingCacheBytesMax = size_t{128} << 20;
+inline constexpr size_t kEmbeddingCacheEntriesMax = 64;
 
 // Jobs at once on one worker.
 inline constexpr int kSlotsMax = 4096;

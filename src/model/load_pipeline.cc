@@ -21,6 +21,7 @@ struct Family {
 };
 constexpr Family kFamilies[] = {
     {"DiTPipeline", &LoadDitPipeline},
+    {"FluxPipeline", &LoadFluxPipeline},
 };
 
 absl::Status CheckOptions(const LoadOptions& options, Ops& ops) {

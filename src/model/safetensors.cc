@@ -239,6 +239,11 @@ absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(const std
   return opened;
 }
 
+void SafetensorsFile::ReleasePages() const {
+  // Best effort: where the kernel refuses, the pages stay.
+  madvise(const_cast<char*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);
+}
+
 SafetensorsFile::~SafetensorsFile() { munmap(const_cast<char*>(bytes_.data()), bytes_.size()); }
 
 Tensor SafetensorsFile::View(const SafetensorsEntry& entry) const {

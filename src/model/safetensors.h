@@ -57,6 +57,9 @@ class SafetensorsFile {
   // A view of host memory that must not be written; valid as long as this object.
   // REQUIRES: the entry is of this file and has a dtype and at most Tensor::kRankMax dimensions.
   Tensor View(const SafetensorsEntry& entry) const;
+  // Unmaps what was read so far; what is read again is mapped again. Only the process's memory
+  // changes, and no content.
+  void ReleasePages() const;
 
  private:
   SafetensorsFile(std::string_view file, std::string_view bytes) : file_(file), bytes_(bytes) {}

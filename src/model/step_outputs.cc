@@ -11,9 +11,9 @@
 namespace darkroom {
 
 // Fowler, Noll and Vo's 64-bit hash, variant 1a.
-uint64_t HashLatents(std::string_view bytes) {
+uint64_t HashLatents(std::string_view latents) {
   uint64_t hash = 0xcbf29ce484222325u;
-  for (const char c : bytes) {
+  for (const char c : latents) {
     hash ^= static_cast<unsigned char>(c);
     hash *= 0x100000001b3u;
   }

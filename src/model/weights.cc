@@ -250,6 +250,10 @@ absl::Status Weights::Check() const {
   return ModelInvalid(component_, problems);
 }
 
+void Weights::ReleasePages() const {
+  for (const std::unique_ptr<SafetensorsFile>& file : files_) file->ReleasePages();
+}
+
 size_t Weights::size_bytes() const {
   size_t bytes = 0;
   for (const auto& file : files_) bytes += file->bytes().size();

@@ -46,6 +46,10 @@ class Weights {
   // tensor with expected and found shapes (each kind up to kProblemsListedMax, then counted).
   absl::Status Check() const;
 
+  // Gives back the memory of what was read. Tensors stay valid: what is read again comes from the
+  // page cache or from disk.
+  void ReleasePages() const;
+
   const std::vector<std::unique_ptr<SafetensorsFile>>& files() const { return files_; }
   size_t size_bytes() const;
   // Numbers in all tensors, ignored ones included.

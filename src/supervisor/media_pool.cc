@@ -30,6 +30,11 @@ absl::Status Unavailable(const char* why) {
       .RetryAfter(absl::Seconds(1));
 }
 
+absl::Status Empty() {
+  return Error(absl::StatusCode::kInvalidArgument, "PICTURE_EMPTY",
+               "the picture is empty; it must be a PNG, JPEG or WebP file");
+}
+
 v1::DecodePictureRequest::Use ToProto(PictureUse use) {
   switch (use) {
     case PictureUse::kCheck:
@@ -125,6 +130,13 @@ class MediaPool::Decoder {
     return ReadReply(reply, use, attachments);
   }
 
+  // Between two pictures: whether it waits for the next. It has nothing to say then, so that
+  // anything to be read is its end or nonsense.
+  bool Idle() {
+    pollfd said{connection_.stream().PollFd(), POLLIN, 0};
+    return ::poll(&said, 1, 0) == 0;
+  }
+
  private:
   static constexpr UnixStream::Mode kMode = UnixStream::Mode::kNonBlocking;
 
@@ -167,6 +179,13 @@ void MediaPool::Run() {
         std::move(task.done)(Unavailable("the server is shutting down"));
         continue;
       }
+      if (task.bytes.empty()) {
+        // There is nothing to send.
+        std::move(task.done)(Empty());
+        continue;
+      }
+      // One that died while it had nothing to do costs no picture.
+      if (decoder != nullptr && !decoder->Idle()) decoder.reset();
       if (decoder == nullptr) {
         auto started = Decoder::Start(options_.decoder);
         if (!started.ok()) {

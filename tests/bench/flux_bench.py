@@ -192,7 +192,8 @@ def main():
     import torch
 
     torch.set_num_threads(options.threads)
-    print(f"torch {torch.__version__}, diffusers {diffusers.__version__}, {options.threads} threads,")
+    print(f"torch {torch.__version__}, diffusers {diffusers.__version__}, "
+          f"{options.threads} threads,")
     print("float32; milliseconds per step, medians; GFLOP/s\n")
     print("| weights | tokens | ours | diffusers | ratio | ours GFLOP/s | best GEMM | FMA | share |"
           " largest difference |")

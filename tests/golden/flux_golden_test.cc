@@ -71,6 +71,44 @@ class FluxGoldenTest : public ::testing::TestWithParam<std::tuple<const char*, c
     return fixture_.json();
   }
 
+  // The model's transformer, told what transformers made of the prompt; `probed` is inside.
+  std::unique_ptr<FluxDenoiser> LoadDenoiser(ModelFolder& folder, const FluxConfig& config,
+                                             FluxTransformer*& probed) {
+    absl::StatusOr<Weights> weights = Weights::Open(folder, "transformer");
+    EXPECT_TRUE(weights.ok()) << weights.status();
+    auto transformer = std::make_unique<FluxTransformer>(config, *weights);
+    EXPECT_TRUE(weights->Check().ok()) << weights->Check();
+    probed = transformer.get();
+    PromptEmbedding embedding{static_cast<int>(fixture_.Get("text.prompt_embeds").dim(0)),
+                              fixture_.Floats("text.prompt_embeds"),
+                              fixture_.Floats("text.pooled_prompt_embeds")};
+    auto denoiser = std::make_unique<FluxDenoiser>(
+        std::move(transformer), std::make_unique<RecordedPrompt>(config, std::move(embedding)),
+        *ops_);
+    EXPECT_TRUE(denoiser->Load(DType::kF32, *stream_).ok());
+    return denoiser;
+  }
+
+  // Compares what the transformer shows with what diffusers recorded; counts the tensors.
+  void CompareLayers(FluxTransformer& probed, int64_t image_tokens, int& compared) {
+    probed.set_probe([this, image_tokens, &compared](std::string_view name, const Tensor& tensor) {
+      const auto compare = [&](const std::string& golden, const float* values) {
+        ASSERT_TRUE(fixture_.Has(golden)) << golden;
+        const std::vector<float> expected = fixture_.Floats(golden);
+        EXPECT_LE(MaxDifference({values, values + expected.size()}, expected), kLatentsTolerance)
+            << golden;
+        ++compared;
+      };
+      const std::string golden = absl::StrCat("text.transformer.", std::string(name));
+      if (!name.starts_with("single.")) return compare(golden, tensor.as<float>());
+      // Both streams: text first; the image's rows begin where the text's capacity ends.
+      const int64_t image_rows = (image_tokens + 63) / 64 * 64;
+      const int64_t begin = tensor.dim(0) - image_rows;
+      compare(golden + ".text", tensor.as<float>());
+      compare(golden + ".image", tensor.as<float>() + begin * tensor.dim(1));
+    });
+  }
+
   Fixture fixture_;
   std::unique_ptr<Ops> ops_;
   std::unique_ptr<Stream> stream_;
@@ -81,23 +119,10 @@ TEST_P(FluxGoldenTest, TransformerLayerByLayer) {
   ASSERT_TRUE(folder.ok()) << folder.status();
   const auto config = ReadConfig(*folder, "transformer/config.json", &ReadFluxConfig);
   ASSERT_TRUE(config.ok()) << config.status();
-  absl::StatusOr<Weights> weights = Weights::Open(*folder, "transformer");
-  ASSERT_TRUE(weights.ok()) << weights.status();
-  auto transformer = std::make_unique<FluxTransformer>(*config, *weights);
-  ASSERT_TRUE(weights->Check().ok()) << weights->Check();
+  FluxTransformer* probed = nullptr;
+  const std::unique_ptr<FluxDenoiser> denoiser = LoadDenoiser(*folder, *config, probed);
 
   const Json& entry = Case("text");
-  const Tensor embeddings = fixture_.Get("text.prompt_embeds");
-  const auto text_tokens = static_cast<int>(embeddings.dim(0));
-  FluxTransformer& probed = *transformer;
-  FluxDenoiser denoiser(
-      std::move(transformer),
-      std::make_unique<RecordedPrompt>(
-          *config, PromptEmbedding{text_tokens, fixture_.Floats("text.prompt_embeds"),
-                                   fixture_.Floats("text.pooled_prompt_embeds")}),
-      *ops_);
-  ASSERT_TRUE(denoiser.Load(DType::kF32, *stream_).ok());
-
   const std::vector<float> after = fixture_.Floats("text.latents_after");
   const Tensor shape = fixture_.Get("text.latents_after");  // [steps, channels, height, width]
   const size_t count = after.size() / static_cast<size_t>(shape.dim(0));
@@ -105,10 +130,10 @@ TEST_P(FluxGoldenTest, TransformerLayerByLayer) {
   FillNoise(entry.at("seed").get<uint64_t>(), absl::MakeSpan(noise));
   auto latents = Upload(*ops_, noise, *stream_);
   ASSERT_TRUE(latents.ok());
-  auto conditioning = denoiser.Encode({.prompt = "recorded",
-                                       .latent_height = static_cast<int>(shape.dim(2)),
-                                       .latent_width = static_cast<int>(shape.dim(3))},
-                                      *stream_);
+  auto conditioning = denoiser->Encode({.prompt = "recorded",
+                                        .latent_height = static_cast<int>(shape.dim(2)),
+                                        .latent_width = static_cast<int>(shape.dim(3))},
+                                       *stream_);
   ASSERT_TRUE(conditioning.ok()) << conditioning.status();
 
   const auto sampler =
@@ -120,22 +145,7 @@ TEST_P(FluxGoldenTest, TransformerLayerByLayer) {
   const std::vector<float> sigmas = fixture_.Floats("text.sigmas");
 
   int compared = 0;
-  probed.set_probe([&](std::string_view name, const Tensor& tensor) {
-    const auto compare = [&](const std::string& golden, const float* values) {
-      ASSERT_TRUE(fixture_.Has(golden)) << golden;
-      const std::vector<float> expected = fixture_.Floats(golden);
-      EXPECT_LE(MaxDifference({values, values + expected.size()}, expected), kLatentsTolerance)
-          << golden;
-      ++compared;
-    };
-    const std::string golden = absl::StrCat("text.transformer.", std::string(name));
-    if (!name.starts_with("single.")) return compare(golden, tensor.as<float>());
-    // Both streams: text first; the image's rows begin where the text's capacity ends.
-    const int64_t image_rows = (tokens + 63) / 64 * 64;
-    const int64_t begin = tensor.dim(0) - image_rows;
-    compare(golden + ".text", tensor.as<float>());
-    compare(golden + ".image", tensor.as<float>() + begin * tensor.dim(1));
-  });
+  CompareLayers(*probed, tokens, compared);
   StepJob job;
   job.identity = 1;
   job.conditioning = conditioning->get();
@@ -148,8 +158,8 @@ TEST_P(FluxGoldenTest, TransformerLayerByLayer) {
   for (int step = 0; step < steps; ++step) {
     job.evaluation = schedule.evaluations[static_cast<size_t>(step)];
     EXPECT_NEAR(job.evaluation.sigma, sigmas[static_cast<size_t>(step)], kSigmaTolerance);
-    ASSERT_TRUE(denoiser.Run({job}, *stream_).ok());
-    probed.set_probe(nullptr);
+    ASSERT_TRUE(denoiser->Run({job}, *stream_).ok());
+    probed->set_probe(nullptr);
     std::vector<float> now(count);
     ASSERT_TRUE(
         ops_->CopyToHost(now.data(), job.latents.data, count * sizeof(float), *stream_).ok());

@@ -1,7 +1,7 @@
 """Makes tiny tokenizers and text encoders with transformers and records what they compute.
 
     python make_text_goldens.py [--output fixtures]
-    python make_text_goldens.py --output /tmp/full --clip_vocabulary bpe_simple_vocab_16e6.txt.gz
+    python make_text_goldens.py --output FOLDER --clip_vocabulary bpe_simple_vocab_16e6.txt.gz
 
 The first makes what is committed. The second makes goldens of CLIP's tokenizer with its full
 vocabulary, every code point of Unicode among the texts; README.md beside this file says where the

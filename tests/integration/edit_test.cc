@@ -1,5 +1,6 @@
 // Pictures in, through real processes: what is uploaded or sent along, masks, previews, and what a
-// kill -9 leaves of them. The model is the fake one, which takes pictures.
+// kill -9 leaves of them. With the fake model, which takes pictures, and at the end with a tiny
+// FLUX.1 and real pixels.
 
 #include <algorithm>
 #include <map>
@@ -258,6 +259,138 @@ TEST_F(EditTest, AnAssetThatWasAcknowledgedSurvivesAKill) {
     EXPECT_EQ(*bytes, png);
   }
   EXPECT_EQ(client().ListAssets({})->assets_size(), 3);
+}
+
+// ---- FLUX.1, tiny, its weights random: pictures mean nothing, but every tensor is real ----
+
+class FluxEditTest : public ::testing::Test {
+ protected:
+  static constexpr int kSide = 48;
+
+  FluxEditTest()
+      : daemon_({DARKROOM_SOURCE_DIR "/tests/golden/fixtures/flux_dev/model",
+                 folder_.Path("state"),
+                 false,
+                 {"--checkpoint-steps", "5"},
+                 {}}) {
+    daemon_.Start();
+  }
+
+  static v1::GenerateRequest Edit(int steps, double strength, bool mask) {
+    v1::GenerateRequest request = PictureRequest("a red hat", 0, steps, 11, 3.5);
+    request.mutable_sampling()->set_strength(strength);
+    v1::InputImage& init = *request.add_inputs();
+    init.set_role(v1::INPUT_ROLE_INIT);
+    init.set_data(MakePng({kSide, kSide}));
+    if (!mask) return request;
+    v1::InputImage& where = *request.add_inputs();
+    where.set_role(v1::INPUT_ROLE_MASK);
+    where.set_polarity(v1::MASK_POLARITY_BLACK_IS_PAINTED);
+    where.set_data(MakePng({kSide, kSide, PNG_COLOR_TYPE_GRAY}));
+    return request;
+  }
+
+  // The SHA-256 of its one picture.
+  static std::string Sha256Of(const absl::StatusOr<v1::Generation>& generation) {
+    EXPECT_TRUE(generation.ok()) << generation.status();
+    if (!generation.ok()) return "";
+    EXPECT_EQ(generation->state(), v1::Generation::STATE_SUCCEEDED)
+        << generation->error().message();
+    return generation->outputs_size() == 1 ? generation->outputs(0).sha256() : "";
+  }
+
+  TempFolder folder_;
+  DaemonProcess daemon_;
+};
+
+TEST_F(FluxEditTest, TheMaskKeepsWhatItKeepsAndTheRestIsPainted) {
+  const auto generation = GenerateAndWait(daemon_.client(), Edit(6, 0.8, true));
+  ASSERT_NE(Sha256Of(generation), "") << daemon_.log();
+  const auto whole = daemon_.client().GetGeneration(generation->name(), true);
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  const auto out = DecodePng(whole->outputs(0).data());
+  const auto init = DecodePng(MakePng({kSide, kSide}));
+  ASSERT_TRUE(out.ok() && init.ok());
+  int painted = 0;
+  for (size_t i = 0; i < size_t{kSide} * kSide; ++i) {
+    const bool same = std::equal(&out->rgb[3 * i], &out->rgb[3 * i] + 3, &init->rgb[3 * i]);
+    if (i * 7 % 251 < 128) {
+      painted += same ? 0 : 1;
+    } else {
+      ASSERT_TRUE(same) << "pixel " << i;
+    }
+  }
+  EXPECT_GT(painted, 1000);
+  EXPECT_THAT(out->texts, Contains(Pair("sampler", "flow_match_euler")));
+}
+
+TEST_F(FluxEditTest, StrengthDecidesHowMuchIsMadeAnew) {
+  const auto little = GenerateAndWait(daemon_.client(), Edit(8, 0.25, false));
+  const auto all = GenerateAndWait(daemon_.client(), Edit(8, 1.0, false));
+  EXPECT_NE(Sha256Of(little), Sha256Of(all));
+  EXPECT_EQ(little->steps_total(), 2);
+  EXPECT_EQ(all->steps_total(), 8);
+  v1::GenerateRequest heun = Edit(8, 0.5, false);
+  heun.mutable_sampling()->set_sampler("flow_match_heun");
+  heun.mutable_sampling()->set_true_cfg_scale(2);
+  heun.set_negative_prompt("blue");
+  heun.mutable_sampling()->set_noise_dtype(v1::NOISE_DTYPE_BF16);
+  const auto second_order = GenerateAndWait(daemon_.client(), heun);
+  EXPECT_NE(Sha256Of(second_order), "");
+  EXPECT_EQ(second_order->steps_total(), 7) << "two evaluations a step but the last";
+}
+
+TEST_F(FluxEditTest, TheSameBitsInCompanyAndAfterALostWorker) {
+  const std::string alone = Sha256Of(GenerateAndWait(daemon_.client(), Edit(200, 0.9, true)));
+  std::vector<std::string> names;
+  for (int i = 0; i < 4; ++i) {
+    v1::GenerateRequest request = Edit(200, 0.9, true);
+    if (i % 2 == 1) {
+      request.set_prompt("somebody else's");
+      request.mutable_inputs()->DeleteSubrange(1, 1);
+    }
+    const auto made = daemon_.client().CreateGeneration(request);
+    ASSERT_TRUE(made.ok()) << made.status();
+    names.push_back(made->name());
+  }
+  // Somewhere in the middle.
+  const absl::Time give_up = absl::Now() + absl::Seconds(60);
+  while (daemon_.client().GetGeneration(names[0], false)->steps_done() < 20 &&
+         absl::Now() < give_up) {
+    absl::SleepFor(absl::Milliseconds(2));
+  }
+  ASSERT_TRUE(daemon_.KillWorker());
+  for (size_t i = 0; i < names.size(); i += 2) {
+    auto ended = daemon_.client().GetGeneration(names[i], false);
+    while (ended.ok() && ended->state() < v1::Generation::STATE_SUCCEEDED &&
+           absl::Now() < give_up + absl::Seconds(60)) {
+      absl::SleepFor(absl::Milliseconds(10));
+      ended = daemon_.client().GetGeneration(names[i], false);
+    }
+    EXPECT_EQ(Sha256Of(ended), alone);
+    EXPECT_EQ(ended->usage().retries(), 1) << "the worker died too late to matter";
+  }
+}
+
+TEST_F(FluxEditTest, PreviewsShowThePictureOnItsWay) {
+  v1::GenerateRequest request = Edit(12, 1.0, false);
+  request.mutable_preview()->set_every_n_steps(3);
+  request.mutable_preview()->set_size_max(16);
+  int seen = 0;
+  const absl::Status status = daemon_.client().Generate(
+      request,
+      [&](const v1::GenerateEvent& event) {
+        if (!event.has_preview()) return absl::OkStatus();
+        ++seen;
+        const auto png = DecodePng(event.preview().data());
+        EXPECT_TRUE(png.ok()) << png.status();
+        EXPECT_LE(std::max(png->width, png->height), 16);
+        EXPECT_EQ(event.preview().step() % 3, 0);
+        return absl::OkStatus();
+      },
+      nullptr);
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_GT(seen, 0);
 }
 
 }  // namespace

@@ -41,7 +41,6 @@ class DaemonProcess {
 
   bool running() const { return pid_ > 0; }
   pid_t pid() const { return pid_; }
-  pid_t pid() const { return pid_; }
   Client& client() { return *client_; }
   std::string server() const { return server_; }
   std::string log() const;

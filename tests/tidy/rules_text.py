@@ -125,7 +125,7 @@ def header_guards(tree):
 def pragmas(tree):
     for path in tree.select(*CPLUSPLUS):
         for number, line in enumerate(tree.lines(path), 1):
-            if re.match(r"\s*#\s*pragma\s+(?!once\b|unroll\b)", line):
+            if re.match(r"\s*#\s*pragma\s+(?!once\b|(GCC )?unroll\b)", line):
                 yield Finding(path, number, "a #pragma other than once and unroll")
 
 

@@ -104,17 +104,22 @@ absl::Status ParsePolarity(const GenerateFlags& flags, v1::InputImage& mask) {
 
 absl::Status AddPictures(const GenerateFlags& flags, Client& client, v1::GenerateRequest& request) {
   if (flags.init.empty()) return absl::OkStatus();
+  // The command line first: files are read, and perhaps uploaded, for one that is right.
+  if (flags.mask.empty() && (!flags.mask_polarity.empty() || flags.no_overlay)) {
+    return Usage("--mask-polarity and --no-overlay need --mask");
+  }
+  v1::InputImage where;
+  where.set_role(v1::INPUT_ROLE_MASK);
+  if (!flags.mask.empty()) {
+    if (absl::Status status = ParsePolarity(flags, where); !status.ok()) return status;
+  }
   if (flags.strength) request.mutable_sampling()->set_strength(*flags.strength);
   v1::InputImage& init = *request.add_inputs();
   init.set_role(v1::INPUT_ROLE_INIT);
   if (absl::Status status = AttachPicture(flags.init, client, init); !status.ok()) return status;
-  if (flags.mask.empty()) {
-    if (flags.mask_polarity.empty() && !flags.no_overlay) return absl::OkStatus();
-    return Usage("--mask-polarity and --no-overlay need --mask");
-  }
+  if (flags.mask.empty()) return absl::OkStatus();
   v1::InputImage& mask = *request.add_inputs();
-  mask.set_role(v1::INPUT_ROLE_MASK);
-  if (absl::Status status = ParsePolarity(flags, mask); !status.ok()) return status;
+  mask = where;
   if (flags.no_overlay) request.set_mask_overlay(false);
   return AttachPicture(flags.mask, client, mask);
 }
@@ -261,10 +266,15 @@ struct WatchFlags {
   std::string name;
   int64_t after_sequence = 0;
   std::string out;
+  std::string preview_dir;
 };
 
 int RunWatch(const WatchFlags& flags, Session& session) {
-  Follower follower(session, flags.out);
+  const Previews previews(flags.preview_dir, TerminalPictures::kNone);
+  if (const absl::Status status = previews.Check(); !status.ok()) {
+    return session.output.Fail(status);
+  }
+  Follower follower(session, flags.out, previews);
   if (!flags.out.empty()) {
     // How many outputs there will be is the generation's to tell.
     const auto generation = session.client.GetGeneration(GenerationNameOf(flags.name), false);
@@ -292,15 +302,13 @@ void AddWatch(CLI::App& app, Run& run) {
       command->add_option("--after", flags->after_sequence,
                           "Only events after this sequence number (default: all that are kept)");
   command->add_option("--out", flags->out, "Also write the outputs; see generate")->excludes(after);
+  command->add_option("--preview-dir", flags->preview_dir,
+                      "Folder for the previews that its request asked for");
   command->callback([&run, flags] {
     run.body = [flags](Session& session) { return RunWatch(*flags, session); };
     run.handles_interrupt = true;
   });
 }
-
-}  // namespace
-
-namespace {
 
 void AddRequestOptions(CLI::App* command, const std::shared_ptr<GenerateFlags>& flags) {
   command->add_option("--model", flags->model,

@@ -51,8 +51,10 @@ absl::StatusOr<AutoencoderKlConfig> ReadAutoencoderKlConfig(ConfigReader& reader
   reader.Choice("act_fn", {"silu"});
   reader.OnlyUnset("latents_mean");
   reader.OnlyUnset("latents_std");
-  // Of training, or of diffusers' tiling.
-  reader.Ignore({"force_upcast", "sample_size"});
+  config.sample_size =
+      static_cast<int>(reader.Int("sample_size", 1, model_limits::kTrainingSizePixelsMax, 0));
+  // Of diffusers' half precision.
+  reader.Ignore({"force_upcast"});
 
   CheckBlocks(reader, "down_block_types", "DownEncoderBlock2D", config.block_channels.size());
   CheckBlocks(reader, "up_block_types", "UpDecoderBlock2D", config.block_channels.size());

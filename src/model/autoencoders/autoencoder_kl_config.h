@@ -7,7 +7,8 @@
 
 namespace darkroom {
 
-// The fields of an AutoencoderKL's configuration that change what encoding and decoding compute.
+// The fields of an AutoencoderKL's configuration that change what encoding and decoding compute,
+// and the size of the pictures it was trained on.
 struct AutoencoderKlConfig {
   // Red, green, blue.
   static constexpr int kPixelChannels = 3;
@@ -22,6 +23,8 @@ struct AutoencoderKlConfig {
   bool post_quant_conv = true;
   double scaling_factor = 0.18215;
   double shift_factor = 0;
+  // Pixels, each side; 0: not said.
+  int sample_size = 0;
 
   // Pixels per latent, in each direction.
   int factor() const { return 1 << (block_channels.size() - 1); }

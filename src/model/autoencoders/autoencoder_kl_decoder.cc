@@ -70,7 +70,7 @@ void AutoencoderKlDecoder::Take(Weights& weights) {
     const int64_t channels = config_.block_channels[levels - 1 - i];
     const std::string name = absl::StrCat("decoder.up_blocks.", i);
     UpBlock& block = up_blocks_[i];
-    block.resnets.resize(static_cast<size_t>(config_.layers_per_block + 1));
+    block.resnets.resize(static_cast<size_t>(config_.layers_per_block) + 1);
     for (size_t j = 0; j < block.resnets.size(); ++j) {
       block.resnets[j].Take(weights, absl::StrCat(name, ".resnets.", j), before, channels);
       before = channels;

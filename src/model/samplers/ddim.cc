@@ -152,7 +152,8 @@ std::vector<int> DdimSampler::Timesteps(int steps) const {
     double timestep = 0;
     switch (config_.timestep_spacing) {
       case TimestepSpacing::kLeading:
-        timestep = from_end * (train / steps) + config_.steps_offset;
+        // Whole steps, as Python's // gives them.
+        timestep = static_cast<double>(from_end * (train / steps) + config_.steps_offset);
         break;
       case TimestepSpacing::kTrailing:
         timestep = std::nearbyint(train - i * (static_cast<double>(train) / steps)) - 1;

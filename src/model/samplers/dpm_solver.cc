@@ -47,7 +47,8 @@ std::vector<int> DpmSolverSampler::Timesteps(int steps) const {
     double timestep = 0;
     switch (config.timestep_spacing) {
       case TimestepSpacing::kLeading:
-        timestep = (steps - i) * (train / (steps + 1)) + config.steps_offset;
+        // Whole steps, as Python's // gives them.
+        timestep = static_cast<double>((steps - i) * (train / (steps + 1)) + config.steps_offset);
         break;
       case TimestepSpacing::kTrailing:
         timestep = std::nearbyint(train - i * (static_cast<double>(train) / steps)) - 1;

@@ -11,7 +11,6 @@ namespace darkroom {
 namespace {
 
 constexpr double kShiftMax = 100;
-constexpr int64_t kImageTokensMax = int64_t{1} << 24;
 
 double StaticShift(double shift, double sigma) { return shift * sigma / (1 + (shift - 1) * sigma); }
 
@@ -58,9 +57,9 @@ absl::StatusOr<FlowMatchConfig> ReadFlowMatchEulerConfig(ConfigReader& reader) {
   config.base_shift = reader.Number("base_shift", -kShiftMax, kShiftMax, 0.5);
   config.max_shift = reader.Number("max_shift", -kShiftMax, kShiftMax, 1.15);
   config.base_image_tokens =
-      static_cast<int>(reader.Int("base_image_seq_len", 1, kImageTokensMax, 256));
+      static_cast<int>(reader.Int("base_image_seq_len", 1, model_limits::kImageTokensMax, 256));
   config.max_image_tokens =
-      static_cast<int>(reader.Int("max_image_seq_len", 1, kImageTokensMax, 4096));
+      static_cast<int>(reader.Int("max_image_seq_len", 1, model_limits::kImageTokensMax, 4096));
   config.linear_time_shift =
       reader.Choice("time_shift_type", {"exponential", "linear"}) == "linear";
   config.shift_terminal = reader.Number("shift_terminal", 0, 0.999, 0);

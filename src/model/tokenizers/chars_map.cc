@@ -10,7 +10,7 @@ namespace darkroom {
 namespace {
 
 constexpr size_t kUnitBytes = 4;
-constexpr size_t kWholeClusterBytesMax = 5;
+constexpr size_t kWholeClusterBytes = 5;
 
 uint32_t LittleEndian(std::string_view bytes) {
   uint32_t value = 0;
@@ -30,8 +30,7 @@ absl::StatusOr<CharsMap> CharsMap::Parse(std::string_view bytes, std::string_vie
   CharsMap map;
   if (bytes.empty()) return map;
   const size_t trie_bytes = bytes.size() < kUnitBytes ? 0 : LittleEndian(bytes);
-  if (trie_bytes == 0 || trie_bytes % kUnitBytes != 0 ||
-      trie_bytes > bytes.size() - kUnitBytes) {
+  if (trie_bytes == 0 || trie_bytes % kUnitBytes != 0 || trie_bytes > bytes.size() - kUnitBytes) {
     return ModelInvalid(file, "has damaged normalization rules: the trie does not fit");
   }
   map.trie_.resize(trie_bytes / kUnitBytes);
@@ -82,7 +81,7 @@ std::string CharsMap::Normalize(std::string_view text) const {
   out.reserve(text.size());
   ForEachGrapheme(text, [&](std::string_view cluster) {
     std::string_view replacement;
-    if (cluster.size() <= kWholeClusterBytesMax && Find(cluster, replacement)) {
+    if (cluster.size() <= kWholeClusterBytes && Find(cluster, replacement)) {
       out += replacement;
     } else {
       AppendCodePoints(cluster, out);

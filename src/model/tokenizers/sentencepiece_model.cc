@@ -98,9 +98,8 @@ bool ParsePiece(std::string_view bytes, SentencePieceModel::Piece& piece) {
       piece.type = static_cast<SentencePieceModel::PieceType>(std::min<uint64_t>(field.value, 255));
     }
   }
-  return message.ok() && !piece.text.empty() &&
-         piece.text.size() <= model_limits::kTokenBytesMax && std::isfinite(piece.score) &&
-         ValidUtf8(piece.text) == piece.text;
+  return message.ok() && !piece.text.empty() && piece.text.size() <= model_limits::kTokenBytesMax &&
+         std::isfinite(piece.score) && ValidUtf8(piece.text) == piece.text;
 }
 
 struct Trainer {
@@ -131,11 +130,10 @@ bool ParseNormalizer(std::string_view bytes, std::string& charsmap) {
 
 absl::StatusOr<SentencePieceModel> ParseSentencePieceModel(std::string_view bytes,
                                                            std::string_view file) {
-  constexpr std::string_view kDamaged =
-      "is damaged or no SentencePiece model; copy the file again";
+  constexpr std::string_view kDamaged = "is damaged or no SentencePiece model; copy the file again";
   if (bytes.size() > model_limits::kSentencePieceBytesMax) {
-    return ModelInvalid(file, absl::StrCat("has more than ", model_limits::kSentencePieceBytesMax,
-                                           " bytes"));
+    return ModelInvalid(
+        file, absl::StrCat("has more than ", model_limits::kSentencePieceBytesMax, " bytes"));
   }
   SentencePieceModel model;
   Trainer trainer;
@@ -145,8 +143,8 @@ absl::StatusOr<SentencePieceModel> ParseSentencePieceModel(std::string_view byte
     bool ok = true;
     if (field.number == kModelPieces) {
       if (model.pieces.size() >= model_limits::kVocabularyMax) {
-        return ModelInvalid(file,
-                            absl::StrCat("has more than ", model_limits::kVocabularyMax, " pieces"));
+        return ModelInvalid(
+            file, absl::StrCat("has more than ", model_limits::kVocabularyMax, " pieces"));
       }
       ok = ParsePiece(field.text, model.pieces.emplace_back());
     } else if (field.number == kModelTrainer) {

@@ -77,9 +77,9 @@ absl::Status T5Unigram::Init(Unigram model, TokenizerFiles files, const std::str
   scores_ = std::move(model.scores);
   unknown_score_ = *std::min_element(scores_.begin(), scores_.end()) - kUnknownPenalty;
   normalizer_ = std::move(model.normalizer);
-  added_ = std::make_unique<AddedTokens>(
-      std::move(files.added),
-      [this](std::string_view text) { return normalizer_.Normalize(text); });
+  added_ = std::make_unique<AddedTokens>(std::move(files.added), [this](std::string_view text) {
+    return normalizer_.Normalize(text);
+  });
   return absl::OkStatus();
 }
 
@@ -163,17 +163,17 @@ absl::StatusOr<Unigram> ReadTokenizerJson(const Json& json, const std::string& f
   const Json empty = Json::array();
   const Json& pieces = has_pieces ? model->at("vocab") : empty;
   if (pieces.empty() || pieces.size() > model_limits::kVocabularyMax) {
-    return ModelInvalid(file, absl::StrCat("model.vocab must be a list of 1 to ",
-                                           model_limits::kVocabularyMax,
-                                           " pieces with their scores, as unigram models have"));
+    return ModelInvalid(
+        file, absl::StrCat("model.vocab must be a list of 1 to ", model_limits::kVocabularyMax,
+                           " pieces with their scores, as unigram models have"));
   }
   Unigram unigram;
   for (const Json& piece : pieces) {
-    const bool fits = piece.is_array() && piece.size() == 2 && piece[0].is_string() &&
-                      !piece[0].get_ref<const std::string&>().empty() &&
-                      piece[0].get_ref<const std::string&>().size() <=
-                          model_limits::kTokenBytesMax &&
-                      piece[1].is_number() && std::isfinite(piece[1].get<double>());
+    const bool fits =
+        piece.is_array() && piece.size() == 2 && piece[0].is_string() &&
+        !piece[0].get_ref<const std::string&>().empty() &&
+        piece[0].get_ref<const std::string&>().size() <= model_limits::kTokenBytesMax &&
+        piece[1].is_number() && std::isfinite(piece[1].get<double>());
     if (!fits) {
       return ModelInvalid(file, absl::StrCat("piece ", unigram.pieces.size(),
                                              " of model.vocab is not [text of 1 to ",
@@ -259,8 +259,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadT5Tokenizer(ModelFolder& folder,
     file = absl::StrCat(files->component, "/spiece.model");
     const std::vector<std::string> sets[] = {{"spiece.model"}, {"tokenizer.json"}};
     if (!folder.Exists(file)) return MissingTokenizerFiles(folder, files->component, sets);
-    absl::StatusOr<std::string> bytes =
-        folder.ReadFile(file, model_limits::kSentencePieceBytesMax);
+    absl::StatusOr<std::string> bytes = folder.ReadFile(file, model_limits::kSentencePieceBytesMax);
     if (!bytes.ok()) return bytes.status();
     unigram = ReadSentencePiece(*bytes, file, *files);
   }

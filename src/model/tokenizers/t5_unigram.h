@@ -10,8 +10,8 @@
 namespace darkroom {
 
 // T5's tokenizer: the unigram language model (Kudo, "Subword Regularization") over normalised words
-// that each begin with U+2581, as transformers' T5Tokenizer does it, which is the one that pipelines
-// load. </s> follows the prompt; a prompt of too many tokens is refused, never cut.
+// that each begin with U+2581, as transformers' T5Tokenizer does it, which is the one that
+// pipelines load. </s> follows the prompt; a prompt of too many tokens is refused, never cut.
 //
 // Files, in the component's folder: tokenizer.json or spiece.model, with tokenizer_config.json and
 // special_tokens_map.json when they are there. SentencePiece's own library would give other ids:

@@ -10,7 +10,8 @@ namespace darkroom {
 namespace {
 
 absl::Status TooLong(const std::string& problem) {
-  return Error(absl::StatusCode::kInvalidArgument, "PROMPT_TOO_LONG", absl::StrCat("prompt ", problem))
+  return Error(absl::StatusCode::kInvalidArgument, "PROMPT_TOO_LONG",
+               absl::StrCat("prompt ", problem))
       .Field("prompt", problem);
 }
 

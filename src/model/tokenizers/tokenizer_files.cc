@@ -91,14 +91,16 @@ class Reader {
     };
     const auto refuse = [this](std::string_view name, const std::string& value,
                                std::string_view supported) {
-      return ModelInvalid(Path("tokenizer_config.json"),
-                          absl::StrCat(std::string(name), " is ", value,
-                                       ", which is not supported; supported: ",
-                                       std::string(supported)));
+      return ModelInvalid(
+          Path("tokenizer_config.json"),
+          absl::StrCat(std::string(name), " is ", value,
+                       ", which is not supported; supported: ", std::string(supported)));
     };
     const std::string type = setting("tokenizer_class");
     if (!type.empty() && std::find(classes.begin(), classes.end(), type) == classes.end()) {
-      return refuse("tokenizer_class", type, absl::StrJoin(std::vector<std::string>(classes.begin(), classes.end()), " or "));
+      return refuse(
+          "tokenizer_class", type,
+          absl::StrJoin(std::vector<std::string>(classes.begin(), classes.end()), " or "));
     }
     for (const char* side : {"padding_side", "truncation_side"}) {
       const std::string value = setting(side);
@@ -111,11 +113,10 @@ class Reader {
 
   absl::Status ReadSpecial(const SpecialTokens& defaults) {
     files_.special = defaults;
-    const std::pair<const char*, std::string*> tokens[] = {
-        {"bos_token", &files_.special.begin},
-        {"eos_token", &files_.special.end},
-        {"unk_token", &files_.special.unknown},
-        {"pad_token", &files_.special.pad}};
+    const std::pair<const char*, std::string*> tokens[] = {{"bos_token", &files_.special.begin},
+                                                           {"eos_token", &files_.special.end},
+                                                           {"unk_token", &files_.special.unknown},
+                                                           {"pad_token", &files_.special.pad}};
     for (const auto& [name, content] : tokens) {
       // What the family has no use for does not become a token.
       if (content->empty()) continue;
@@ -151,8 +152,9 @@ class Reader {
     absl::StatusOr<AddedToken> token = ParseToken(json, file);
     if (!token.ok()) return token.status();
     if (id < 0 || id >= model_limits::kVocabularyMax) {
-      return ModelInvalid(file, absl::StrCat("token \"", token->content, "\" must have an id of 0 to ",
-                                             model_limits::kVocabularyMax - 1));
+      return ModelInvalid(file,
+                          absl::StrCat("token \"", token->content, "\" must have an id of 0 to ",
+                                       model_limits::kVocabularyMax - 1));
     }
     token->id = static_cast<int32_t>(id);
     return Append(*std::move(token), file);
@@ -179,8 +181,8 @@ class Reader {
       }
     } else if (files_.tokenizer.has_value() && files_.tokenizer->contains("added_tokens")) {
       for (const Json& json : files_.tokenizer->at("added_tokens")) {
-        const bool has_id = json.is_object() && json.contains("id") &&
-                            json.at("id").is_number_integer();
+        const bool has_id =
+            json.is_object() && json.contains("id") && json.at("id").is_number_integer();
         const int64_t id = has_id ? json.at("id").get<int64_t>() : -1;
         if (absl::Status status = Add(json, id, Path("tokenizer.json")); !status.ok()) {
           return status;
@@ -235,20 +237,19 @@ absl::Status MissingTokenizerFiles(const ModelFolder& folder, std::string_view c
     }
     if (fewest.empty() || missing.size() < fewest.size()) fewest = std::move(missing);
   }
-  return ModelInvalid(component,
-                      absl::StrCat(absl::StrJoin(fewest, " and "),
-                                   fewest.size() == 1 ? " is" : " are",
-                                   " missing; a tokenizer needs ", absl::StrJoin(choices, ", or ")));
+  return ModelInvalid(
+      component, absl::StrCat(absl::StrJoin(fewest, " and "), fewest.size() == 1 ? " is" : " are",
+                              " missing; a tokenizer needs ", absl::StrJoin(choices, ", or ")));
 }
 
 absl::Status ResolveAddedTokens(const absl::flat_hash_map<std::string, int32_t>& vocabulary,
                                 TokenizerFiles& files) {
-  for (const std::string* content : {&files.special.begin, &files.special.end,
-                                     &files.special.unknown, &files.special.pad}) {
-    const bool known =
-        content->empty() ||
-        std::any_of(files.added.begin(), files.added.end(),
-                    [content](const AddedToken& token) { return token.content == *content; });
+  for (const std::string* content :
+       {&files.special.begin, &files.special.end, &files.special.unknown, &files.special.pad}) {
+    const bool known = content->empty() || std::any_of(files.added.begin(), files.added.end(),
+                                                       [content](const AddedToken& token) {
+                                                         return token.content == *content;
+                                                       });
     if (!known) files.added.push_back({.content = *content});
   }
   absl::flat_hash_set<int32_t> ids;
@@ -256,10 +257,9 @@ absl::Status ResolveAddedTokens(const absl::flat_hash_map<std::string, int32_t>&
     const auto found = vocabulary.find(token.content);
     if (found != vocabulary.end()) {
       if (token.id >= 0 && token.id != found->second) {
-        return ModelInvalid(files.component,
-                            absl::StrCat("token \"", token.content, "\" is ", found->second,
-                                         " in the vocabulary and ", token.id,
-                                         " among the added tokens"));
+        return ModelInvalid(files.component, absl::StrCat("token \"", token.content, "\" is ",
+                                                          found->second, " in the vocabulary and ",
+                                                          token.id, " among the added tokens"));
       }
       token.id = found->second;
     } else if (token.id < static_cast<int32_t>(vocabulary.size())) {

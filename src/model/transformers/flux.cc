@@ -52,10 +52,8 @@ absl::StatusOr<FluxConfig> ReadFluxConfig(ConfigReader& reader) {
   };
   config.heads = count("num_attention_heads", model_limits::kHeadsMax, 24);
   config.head_dim = count("attention_head_dim", model_limits::kHeadDimMax, 128);
-  constexpr int64_t kTokenFeaturesMax =
-      int64_t{model_limits::kLatentChannelsMax} * FluxConfig::kPatch * FluxConfig::kPatch;
-  config.in_channels = count("in_channels", kTokenFeaturesMax, 64);
-  config.out_channels = count("out_channels", kTokenFeaturesMax, config.in_channels);
+  config.in_channels = count("in_channels", model_limits::kTokenFeaturesMax, 64);
+  config.out_channels = count("out_channels", model_limits::kTokenFeaturesMax, config.in_channels);
   config.layers = count("num_layers", model_limits::kLayersMax, 19, 0);
   config.single_layers = count("num_single_layers", model_limits::kLayersMax, 38, 0);
   config.joint_attention_dim = count("joint_attention_dim", model_limits::kChannelsMax, 4096);

@@ -125,8 +125,8 @@ TEST(ValidationInputsTest, MistakesOfPictures) {
   ExpectMistakes(
       Edit(true),
       {
-          {[](auto& r) { r.mutable_inputs(0)->set_role(v1::INPUT_ROLE_UNSPECIFIED); },
-           "inputs[0].role", "INPUT_ROLE_UNKNOWN", "must be INPUT_ROLE_INIT or INPUT_ROLE_MASK"},
+          {[](auto& r) { r.mutable_inputs(1)->set_role(v1::INPUT_ROLE_UNSPECIFIED); },
+           "inputs[1].role", "INPUT_ROLE_UNKNOWN", "must be INPUT_ROLE_INIT or INPUT_ROLE_MASK"},
           {[](auto& r) { *r.mutable_inputs(1) = Init(); }, "inputs[1].role", "INPUT_ROLE_REPEATED",
            "one picture of each role"},
           {[](auto& r) { *r.add_inputs() = Init(); }, "inputs", "INPUTS_TOO_MANY", "at most 2"},

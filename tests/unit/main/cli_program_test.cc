@@ -183,6 +183,12 @@ TEST_F(CliProgramTest, WrongCommandLines) {
       {"generate", "--prompt", "x", "--size", "huge"},
       {"generate", "--prompt", "x", "--size", "1x2x3"},
       {"generate", "--prompt", "x", "--unknown"},
+      {"generate", "--prompt", "x", "--noise-dtype", "f64"},
+      {"generate", "--prompt", "x", "--preview-every", "2"},
+      {"generate", "--prompt", "x", "--preview-dir", "p"},
+      {"edit", "--prompt", "x"},
+      {"edit", "--prompt", "x", "--init", "missing.png", "--mask-polarity", "white"},
+      {"assets"},
       {"watch"},
       {"watch", "g1", "--after", "3", "--out", "f.png"},
       {"jobs", "--state", "lost"}};

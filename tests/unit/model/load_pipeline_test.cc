@@ -88,7 +88,8 @@ TEST_F(LoadPipelineTest, DescribesTheModel) {
   EXPECT_EQ(numerics.acceleration(), "exact");
   EXPECT_EQ(model.numerics_id(), NumericsId(numerics));
 
-  ASSERT_GE(progress.size(), 3u);
+  // At least the beginning and the end: how often in between is a matter of time.
+  ASSERT_GE(progress.size(), 2u);
   EXPECT_EQ(progress.front().first, 0);
   EXPECT_EQ(progress.back().first, progress.back().second);
   EXPECT_EQ(progress.back().second,
@@ -170,9 +171,9 @@ TEST_F(LoadPipelineTest, WithoutAttentionBias) {
 }
 
 TEST_F(LoadPipelineTest, OtherFamiliesAndClasses) {
-  model_.index["_class_name"] = "FluxPipeline";
+  model_.index["_class_name"] = "PixArtAlphaPipeline";
   model_.Write(folder_);
-  EXPECT_THAT(Problem(), HasSubstr("_class_name is FluxPipeline, which is not supported"));
+  EXPECT_THAT(Problem(), HasSubstr("_class_name is PixArtAlphaPipeline, which is not supported"));
   model_.index["_class_name"] = "DiTPipeline";
   model_.index["scheduler"][1] = "DPMSolverMultistepScheduler";
   model_.Write(folder_);

@@ -59,7 +59,7 @@ std::string DigestOf(const testing::TempFolder& folder) {
   auto file = opened->OpenSafetensors("a/x.safetensors");
   EXPECT_TRUE(file.ok());
   size_t read = 0;
-  opened->Hash(**file, [&read](size_t bytes) { read += bytes; });
+  opened->Use(**file, ModelFolder::Hash(**file, [&read](size_t bytes) { read += bytes; }));
   EXPECT_EQ(read, (*file)->bytes().size());
   return opened->Digest();
 }

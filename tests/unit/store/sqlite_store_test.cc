@@ -160,8 +160,24 @@ TEST_F(SqliteStoreTest, RefusesNewerVersions) {
   MakeStore();
   Sql("PRAGMA user_version = 1000");
   ExpectRefused(absl::StatusCode::kFailedPrecondition, "STORE_VERSION_UNSUPPORTED");
-  Sql("PRAGMA user_version = 1");
+  Sql("PRAGMA user_version = 2");
   EXPECT_TRUE(Open().ok());
+}
+
+TEST_F(SqliteStoreTest, BringsAnOlderVersionUpAndKeepsWhatItHas) {
+  MakeStore();
+  // As it was before there were assets.
+  Sql("DROP TABLE assets; PRAGMA user_version = 1");
+  const auto store = Open();
+  ASSERT_TRUE(store.ok()) << store.status();
+  EXPECT_TRUE((*store)->Get(NameOf("g3")).ok());
+  v1::Asset asset;
+  asset.set_sha256(std::string(64, 'a'));
+  asset.set_name("tenants/local/assets/" + asset.sha256());
+  const absl::Time now = absl::FromUnixSeconds(1'700'000'000);
+  const absl::Status put = (*store)->Transact(
+      [&] { return (*store)->assets().PutAsset(asset, now, now + absl::Hours(1), 1000).status(); });
+  EXPECT_TRUE(put.ok()) << put;
 }
 
 TEST_F(SqliteStoreTest, RefusesWhatIsNoDatabase) {
