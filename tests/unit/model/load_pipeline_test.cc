@@ -96,6 +96,33 @@ TEST_F(LoadPipelineTest, DescribesTheModel) {
             static_cast<int64_t>(folder_.Read(kTransformer).size() + folder_.Read(kVae).size()));
 }
 
+TEST_F(LoadPipelineTest, FilesThatAnotherWorkerReadAreNotReadAgain) {
+  PackedModel first;
+  const auto pipeline = Load({.packed_out = &first});
+  ASSERT_TRUE(pipeline.ok()) << pipeline.status();
+  ASSERT_EQ(first.files.size(), 2u);
+  EXPECT_EQ(first.files[0].file, kTransformer);
+  EXPECT_EQ(first.key, absl::StrCat((*pipeline)->model().digest(), " f32"));
+
+  int64_t read = -1;
+  const auto count = [&](int64_t, int64_t total) { read = total; };
+  PackedModel second;
+  const auto again = Load({.packed = &first, .packed_out = &second, .progress = count});
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(read, 0);
+  EXPECT_EQ((*again)->model().digest(), (*pipeline)->model().digest());
+  EXPECT_EQ(second.key, "") << "what is taken from another worker is not handed out again";
+
+  // Another file under the same name is another model, and packed anew.
+  model_.transformer["pos_embed.proj.bias"].second[0] += 1;
+  folder_.Write(kTransformer, testing::SafetensorsBytes(model_.transformer));
+  const auto changed = Load({.packed = &first, .packed_out = &second, .progress = count});
+  ASSERT_TRUE(changed.ok()) << changed.status();
+  EXPECT_GT(read, 0);
+  EXPECT_NE((*changed)->model().digest(), (*pipeline)->model().digest());
+  EXPECT_EQ(second.key, absl::StrCat((*changed)->model().digest(), " f32"));
+}
+
 TEST_F(LoadPipelineTest, EveryFileThatDecidesBitsIsInTheDigest) {
   const std::string digest = (*Load())->model().digest();
   EXPECT_EQ((*Load())->model().digest(), digest);
