@@ -89,10 +89,11 @@ struct LoadOptions {
   DType precision = DType::kF32;
   int slots = 1;
   int64_t step_tokens_max = 0;  // 0: as many as the slots could need
-  // From another worker, or null. What does not fit this machine or what is in the folder now is
-  // not used.
+  // From another worker, or null. Not used when another model was packed; FAILED_PRECONDITION
+  // (SHARED_WEIGHTS_MISMATCH) when it was packed otherwise than this machine would: load without.
   const PackedModel* packed = nullptr;
-  // Set to what was packed, or taken from `packed`; null: not wanted, and weights are private.
+  // Set to what was packed, empty when it was taken from `packed`. Null: not wanted, the weights
+  // are this process's own.
   PackedModel* packed_out = nullptr;
   // Bytes read so far and in all; called on the loading thread.
   std::function<void(int64_t done, int64_t total)> progress;

@@ -70,6 +70,16 @@ std::string NearestId(std::string_view text) {
   return id.empty() ? "model" : id;
 }
 
+absl::StatusOr<std::string> ResolvePrecision(const std::string& field, const std::string& given) {
+  if (given.empty()) return std::string("f32");
+  static const std::vector<std::string> kPrecisions = {"f32", "bf16"};
+  if (std::find(kPrecisions.begin(), kPrecisions.end(), given) != kPrecisions.end()) return given;
+  return Invalid(
+      field, absl::StrCat("\"", given, "\""),
+      absl::StrCat("must be f32 or bf16; nearest: \"",
+                   NearestNames(given, kPrecisions, kConfigSuggestionsMax).front(), "\""));
+}
+
 absl::StatusOr<std::vector<Config::Model>> ResolveModels(const v1::DaemonConfig& proto,
                                                          const Environment& environment) {
   if (proto.models().empty()) return Missing("models", "at least one model is needed");
@@ -81,7 +91,9 @@ absl::StatusOr<std::vector<Config::Model>> ResolveModels(const v1::DaemonConfig&
   std::set<std::string> names;
   for (int i = 0; i < proto.models_size(); ++i) {
     const std::string field = absl::StrCat("models[", i, "]");
-    Config::Model model{proto.models(i).path(), proto.models(i).name()};
+    auto precision = ResolvePrecision(field + ".precision", proto.models(i).precision());
+    if (!precision.ok()) return precision.status();
+    Config::Model model{proto.models(i).path(), proto.models(i).name(), *std::move(precision)};
     if (model.path.empty()) return Missing(field + ".path", "it is the model's folder");
     if (model.name.empty()) {
       // The separator at the end makes the last part empty, so that "a/b" and "a/b/" are the same.

@@ -16,6 +16,7 @@ struct Config {
   struct Model {
     std::string path;
     std::string name;
+    std::string precision;  // "f32" or "bf16"
   };
   struct Listen {
     std::string grpc;  // "127.0.0.1:50051", "[::1]:0"

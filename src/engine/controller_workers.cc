@@ -222,7 +222,7 @@ void Controller::On(WorkerSaid event, Now now, Commands& commands) {
     default:
       break;
   }
-  const auto ready = fleet_.OnMessage(event.worker, event.message, now.mono_ns, commands);
+  const auto ready = fleet_.OnMessage(event, now.mono_ns, commands);
   if (ready.has_value()) {
     Schedule(scheduler::ReplicaAttached{ready->worker, ready->spec}, now, commands);
     for (const auto& name : std::exchange(parked_, {})) {

@@ -26,6 +26,7 @@ WorkerFleet::WorkerFleet(FleetConfig config) : config_(std::move(config)) {
     model.description.set_name(config_.models[i].name);
     model.description.set_state(v1::Model::STATE_LOADING);
     models_.push_back(model);
+    weights_.emplace_back();
     load_errors_.push_back(absl::OkStatus());
     for (int n = 0; n < config_.workers_per_model; ++n) {
       Seat seat;
@@ -43,10 +44,40 @@ void WorkerFleet::StartDue(int64_t now_ns, Commands& commands) {
     worker.model = seat.model;
     commands.push_back(StartWorker{seat.worker});
   }
+  // Whom they waited for may be gone.
+  OrderLoads(commands);
 }
 
-std::optional<WorkerFleet::Ready> WorkerFleet::OnMessage(WorkerId id, const v1::FromWorker& message,
-                                                         int64_t /*now_ns*/, Commands& commands) {
+void WorkerFleet::OrderLoads(Commands& commands) {
+  for (auto& [id, worker] : workers_) {
+    Weights& weights = weights_[worker.model];
+    if (!worker.waits_to_load || weights.packing != 0) continue;
+    worker.waits_to_load = false;
+    // Several at once would each pack the same weights.
+    if (!weights.loaded) weights.packing = id;
+    v1::ToWorker order;
+    auto* load = order.mutable_load_model();
+    load->set_path(config_.models[worker.model].path);
+    load->set_name(config_.models[worker.model].name);
+    load->set_precision(config_.models[worker.model].precision);
+    load->set_slots(config_.slots);
+    load->set_step_tokens_max(config_.step_tokens_max);
+    auto* parallel = load->mutable_parallel();
+    parallel->set_tensor(1);
+    parallel->set_pipeline(1);
+    parallel->set_sequence(1);
+    parallel->set_ring(1);
+    parallel->set_expert(1);
+    parallel->set_cfg(1);
+    if (!weights.attachments.empty()) *load->mutable_packed() = weights.packed;
+    commands.push_back(SendToWorker{id, std::move(order), weights.attachments});
+  }
+}
+
+std::optional<WorkerFleet::Ready> WorkerFleet::OnMessage(const WorkerSaid& said, int64_t /*now_ns*/,
+                                                         Commands& commands) {
+  const WorkerId id = said.worker;
+  const v1::FromWorker& message = said.message;
   const auto it = workers_.find(id);
   if (it == workers_.end()) return std::nullopt;
   Worker& worker = it->second;
@@ -54,25 +85,15 @@ std::optional<WorkerFleet::Ready> WorkerFleet::OnMessage(WorkerId id, const v1::
     case v1::FromWorker::kHello: {
       worker.pid = message.hello().pid();
       worker.device = message.hello().device();
-      v1::ToWorker order;
-      auto* load = order.mutable_load_model();
-      load->set_path(config_.models[worker.model].path);
-      load->set_name(config_.models[worker.model].name);
-      load->set_precision(config_.precision);
-      load->set_slots(config_.slots);
-      load->set_step_tokens_max(config_.step_tokens_max);
-      auto* parallel = load->mutable_parallel();
-      parallel->set_tensor(1);
-      parallel->set_pipeline(1);
-      parallel->set_sequence(1);
-      parallel->set_ring(1);
-      parallel->set_expert(1);
-      parallel->set_cfg(1);
-      commands.push_back(SendToWorker{id, std::move(order), {}});
+      worker.waits_to_load = true;
+      OrderLoads(commands);
       return std::nullopt;
     }
-    case v1::FromWorker::kModelLoaded:
-      return OnModelLoaded(id, worker, message.model_loaded());
+    case v1::FromWorker::kModelLoaded: {
+      const auto ready = OnModelLoaded(worker, said);
+      OrderLoads(commands);
+      return ready;
+    }
     case v1::FromWorker::kFatal:
       spdlog::error("worker {} gives up: {}", id, message.fatal().message());
       return std::nullopt;
@@ -81,9 +102,13 @@ std::optional<WorkerFleet::Ready> WorkerFleet::OnMessage(WorkerId id, const v1::
   }
 }
 
-std::optional<WorkerFleet::Ready> WorkerFleet::OnModelLoaded(WorkerId id, Worker& worker,
-                                                             const v1::ModelLoaded& loaded) {
+std::optional<WorkerFleet::Ready> WorkerFleet::OnModelLoaded(Worker& worker,
+                                                             const WorkerSaid& said) {
+  const WorkerId id = said.worker;
+  const v1::ModelLoaded& loaded = said.message.model_loaded();
   Model& model = models_[worker.model];
+  Weights& weights = weights_[worker.model];
+  if (weights.packing == id) weights.packing = 0;
   const absl::Status status = FromProto(loaded.status());
   const auto seat =
       std::find_if(seats_.begin(), seats_.end(), [&](const Seat& s) { return s.worker == id; });
@@ -102,6 +127,11 @@ std::optional<WorkerFleet::Ready> WorkerFleet::OnModelLoaded(WorkerId id, Worker
   worker.state = v1::ServerInfo::Worker::STATE_READY;
   worker.numerics_id = NumericsId(loaded.numerics());
   seat->delay_ns = 0;
+  weights.loaded = true;
+  if (loaded.has_packed()) {
+    weights.packed = loaded.packed();
+    weights.attachments = said.attachments;
+  }
   model.description = loaded.model();
   model.description.set_name(config_.models[worker.model].name);
   model.description.set_state(v1::Model::STATE_READY);
@@ -133,6 +163,7 @@ bool WorkerFleet::OnLost(WorkerId id, LostCause cause, const std::string& detail
   if (it == workers_.end()) return false;
   const bool was_ready = it->second.state == v1::ServerInfo::Worker::STATE_READY;
   const scheduler::ModelId model = it->second.model;
+  if (weights_[model].packing == id) weights_[model].packing = 0;
   workers_.erase(it);
   for (Seat& seat : seats_) {
     if (seat.worker != id) continue;

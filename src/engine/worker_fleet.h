@@ -18,12 +18,12 @@ struct FleetConfig {
   struct Model {
     std::string name;  // "models/{model}"
     std::string path;
+    std::string precision = "f32";
   };
   std::vector<Model> models;  // the index is the scheduler's ModelId
   int workers_per_model = 1;
   int slots = 32;
   int64_t step_tokens_max = 0;  // 0: the worker proposes
-  std::string precision = "f32";
 };
 
 // The workers' lives: start, load, ready, lost, start again; and what the models turned out to be.
@@ -47,8 +47,7 @@ class WorkerFleet {
   // Orders every start that is due.
   void StartDue(int64_t now_ns, Commands& commands);
   // Hello, load progress, model loaded. Ready when this made the worker ready.
-  std::optional<Ready> OnMessage(WorkerId id, const v1::FromWorker& message, int64_t now_ns,
-                                 Commands& commands);
+  std::optional<Ready> OnMessage(const WorkerSaid& said, int64_t now_ns, Commands& commands);
   // True if the worker was ready. One whose kind never started, time after time, is given up.
   bool OnLost(WorkerId id, LostCause cause, const std::string& detail, int64_t now_ns);
 
@@ -70,6 +69,7 @@ class WorkerFleet {
   struct Worker {
     scheduler::ModelId model = 0;
     v1::ServerInfo::Worker::State state = v1::ServerInfo::Worker::STATE_LOADING;
+    bool waits_to_load = false;  // it has said hello and was not told yet
     int32_t pid = 0;
     std::string device;
     std::string numerics_id;
@@ -91,11 +91,23 @@ class WorkerFleet {
     bool given_up = false;
   };
 
-  std::optional<Ready> OnModelLoaded(WorkerId id, Worker& worker, const v1::ModelLoaded& loaded);
+  // A model's weights as its first worker packed them. They stay as long as the model is
+  // configured, so that a worker that starts anew loads at once.
+  struct Weights {
+    WorkerId packing = 0;  // the worker that others wait for; 0: none
+    bool loaded = false;   // by some worker, at some time
+    v1::PackedWeights packed;
+    std::vector<Payload> attachments;  // of `packed`
+  };
+
+  // Tells every worker that waits to load its model, unless the first is still packing it.
+  void OrderLoads(Commands& commands);
+  std::optional<Ready> OnModelLoaded(Worker& worker, const WorkerSaid& said);
   scheduler::NumericsKey Intern(const std::string& numerics_id);
 
   const FleetConfig config_;
   std::vector<Model> models_;
+  std::vector<Weights> weights_;  // of each model
   std::vector<absl::Status> load_errors_;
   std::vector<Seat> seats_;
   std::map<WorkerId, Worker> workers_;

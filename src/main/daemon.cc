@@ -42,7 +42,8 @@ struct Wake {
 engine::ControllerConfig ControllerConfigFrom(const Config& config, int64_t boot) {
   engine::ControllerConfig controller;
   for (const auto& model : config.models) {
-    controller.fleet.models.push_back({absl::StrCat("models/", model.name), model.path});
+    controller.fleet.models.push_back(
+        {absl::StrCat("models/", model.name), model.path, model.precision});
   }
   controller.fleet.workers_per_model = config.workers.count;
   controller.fleet.slots = config.workers.slots;

@@ -20,6 +20,7 @@ struct Given {
   std::optional<int> workers;
   std::optional<int> threads;
   std::optional<int> slots;
+  std::optional<std::string> precision;
   std::optional<int> checkpoint_steps;
   std::optional<int64_t> step_tokens_max;
   std::optional<int> drain_seconds_max;
@@ -32,6 +33,8 @@ void AddOptions(CLI::App& app, Given& given, std::string& port_file) {
   app.add_option("--model", given.models,
                  "Model folder in diffusers layout; repeat for several. Enough to start with.");
   app.add_option("--config", given.config_file, "Configuration file, YAML or JSON");
+  app.add_option("--precision", given.precision,
+                 "f32 or bf16: what the models' matrices are multiplied in [f32]");
   app.add_option("--listen", given.listen, "Address and port of the gRPC API [127.0.0.1:50051]");
   app.add_option("--port-file", port_file, "Write the bound port here once listening");
   app.add_option("--state-dir", given.state_dir, "Folder for the database and outputs");
@@ -51,6 +54,9 @@ void AddOptions(CLI::App& app, Given& given, std::string& port_file) {
 
 void Apply(const Given& given, v1::DaemonConfig& config) {
   for (const auto& path : given.models) config.add_models()->set_path(path);
+  if (given.precision) {
+    for (auto& model : *config.mutable_models()) model.set_precision(*given.precision);
+  }
   if (given.listen) config.mutable_listen()->set_grpc(*given.listen);
   if (given.state_dir) config.mutable_store()->set_path(*given.state_dir);
   auto& workers = *config.mutable_workers();

@@ -194,20 +194,18 @@ absl::Status PackShared(const ModelFolder& folder, absl::Span<const Weights* con
       out.files.push_back({file->file(), file->identity(), folder.DigestOf(*file)});
     }
   }
-  const auto pack_with = [&](const SharedWeights* shared) {
-    absl::Status status = ops.BeginWeights(shared);
-    if (status.ok()) status = pack();
-    absl::StatusOr<SharedWeights> packed = ops.EndWeights();
-    if (!status.ok()) return status;
-    if (!packed.ok()) return packed.status();
+  const bool known = options.packed != nullptr && options.packed->key == out.key;
+  absl::Status status = ops.BeginWeights(known ? &options.packed->weights : nullptr);
+  if (status.ok()) status = pack();
+  absl::StatusOr<SharedWeights> packed = ops.EndWeights();
+  if (!status.ok()) return status;
+  if (!packed.ok()) return packed.status();
+  if (known) {
+    out = PackedModel();
+  } else {
     out.weights = *std::move(packed);
-    return absl::OkStatus();
-  };
-  if (options.packed != nullptr && options.packed->key == out.key) {
-    absl::Status status = pack_with(&options.packed->weights);
-    if (ErrorReason(status) != "SHARED_WEIGHTS_MISMATCH") return status;
   }
-  return pack_with(nullptr);
+  return absl::OkStatus();
 }
 
 int64_t CountParameters(absl::Span<const Weights* const> components) {

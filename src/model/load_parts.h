@@ -38,8 +38,8 @@ void HashAll(ModelFolder& folder, absl::Span<const Weights* const> components,
              const LoadOptions& options);
 
 // Calls `pack`, which packs all components, so that their weights are shared with other workers
-// where `options` wants that. `pack` may be called twice: what it packed first is then replaced.
-// REQUIRES: HashAll.
+// where `options` wants that. FAILED_PRECONDITION (SHARED_WEIGHTS_MISMATCH) when `options.packed`
+// does not fit after all. REQUIRES: HashAll.
 absl::Status PackShared(const ModelFolder& folder, absl::Span<const Weights* const> components,
                         const LoadOptions& options, Ops& ops,
                         absl::FunctionRef<absl::Status()> pack);

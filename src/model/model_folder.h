@@ -46,9 +46,7 @@ class ModelFolder {
   // The file counts as used, with this SHA-256.
   void Use(const SafetensorsFile& file, std::string sha256);
   // What Use was told of it.
-  std::string DigestOf(const SafetensorsFile& file) const {
-    return digests_.at(file.file());
-  }
+  std::string DigestOf(const SafetensorsFile& file) const { return digests_.at(file.file()); }
   // SHA-256 over the sorted (file, SHA-256 of its content) of the used files, lower-case hex.
   std::string Digest() const;
 

@@ -230,9 +230,9 @@ absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(const std
 
   std::unique_ptr<SafetensorsFile> opened(
       new SafetensorsFile(file, std::string_view(static_cast<const char*>(mapping), size)));
-  opened->identity_ = absl::StrCat(info.st_dev, ":", info.st_ino, ":", info.st_size, ":",
-                                   info.st_mtim.tv_sec, ".", info.st_mtim.tv_nsec, ":",
-                                   info.st_ctim.tv_sec, ".", info.st_ctim.tv_nsec);
+  opened->identity_ =
+      absl::StrCat(info.st_dev, ":", info.st_ino, ":", info.st_size, ":", info.st_mtim.tv_sec, ".",
+                   info.st_mtim.tv_nsec, ":", info.st_ctim.tv_sec, ".", info.st_ctim.tv_nsec);
   absl::StatusOr<SafetensorsEntries> entries = ParseSafetensors(opened->bytes_, file);
   if (!entries.ok()) return entries.status();
   opened->entries_ = *std::move(entries);

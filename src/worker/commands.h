@@ -18,6 +18,7 @@ namespace darkroom {
 
 struct LoadCommand {
   v1::LoadModel request;
+  std::vector<Payload> attachments;
 };
 
 struct OpenCommand {

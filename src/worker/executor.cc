@@ -11,6 +11,7 @@
 #include "base/numerics.h"
 #include "worker/cost_probe.h"
 #include "worker/limits.h"
+#include "worker/packed_model.h"
 #include "worker/plan_check.h"
 
 namespace darkroom {
@@ -132,32 +133,32 @@ absl::Status Executor::Execute(LoadCommand& command) {
   if (draining_.load()) return absl::OkStatus();
   v1::FromWorker message;
   v1::ModelLoaded& reply = *message.mutable_model_loaded();
-  const absl::Status status = Guarded([&] { return Load(command.request, reply); });
+  std::vector<Payload> attachments;
+  const absl::Status status = Guarded([&] { return Load(command, reply, attachments); });
+  // The segments of other workers: the pipeline keeps what it uses of them.
+  command.attachments.clear();
   if (!status.ok()) {
     reply.Clear();
+    attachments.clear();
     reply.mutable_model()->set_name(command.request.name());
     *reply.mutable_status() = ToProto(status);
   }
-  return outbox_.Send(message);
+  return outbox_.Send(message, std::move(attachments));
 }
 
-absl::Status Executor::Load(const v1::LoadModel& request, v1::ModelLoaded& reply) {
+absl::Status Executor::Load(const LoadCommand& command, v1::ModelLoaded& reply,
+                            std::vector<Payload>& attachments) {
+  const v1::LoadModel& request = command.request;
   if (std::exchange(load_attempted_, true)) {
     return Error(absl::StatusCode::kFailedPrecondition, "MODEL_ALREADY_LOADED",
                  "a worker loads one model; start another for another");
   }
   if (absl::Status status = CheckLoad(request); !status.ok()) return status;
-  LoadOptions options;
-  options.name = request.name();
-  options.precision = request.precision() == "bf16" ? DType::kBf16 : DType::kF32;
-  options.slots = request.slots();
-  options.step_tokens_max = request.step_tokens_max();
-  options.progress = [this](int64_t done, int64_t total) {
-    SendProgress(done, total).IgnoreError();
-  };
-  auto pipeline = factory_(request.path(), options);
-  if (!pipeline.ok()) return pipeline.status();
-  pipeline_ = *std::move(pipeline);
+  PackedModel packed;
+  if (absl::Status status = LoadPipeline(command, packed); !status.ok()) return status;
+  PackedModelMessage message = WritePackedModel(std::move(packed));
+  if (!message.attachments.empty()) *reply.mutable_packed() = std::move(message.weights);
+  attachments = std::move(message.attachments);
   if (options_.cost_probe_ns_max > 0) {
     const CostCurve curve = MeasureCost(*pipeline_, request.slots(), request.step_tokens_max(),
                                         options_.cost_probe_ns_max, *options_.clock);
@@ -168,6 +169,38 @@ absl::Status Executor::Load(const v1::LoadModel& request, v1::ModelLoaded& reply
   *reply.mutable_numerics() = pipeline_->numerics();
   reply.set_token_pixels(pipeline_->token_pixels());
   reply.set_text_tokens(pipeline_->model().limits().sequence_length_max());
+  return absl::OkStatus();
+}
+
+absl::Status Executor::LoadPipeline(const LoadCommand& command, PackedModel& packed) {
+  const v1::LoadModel& request = command.request;
+  LoadOptions options;
+  options.name = request.name();
+  options.precision = request.precision() == "bf16" ? DType::kBf16 : DType::kF32;
+  options.slots = request.slots();
+  options.step_tokens_max = request.step_tokens_max();
+  options.progress = [this](int64_t done, int64_t total) {
+    SendProgress(done, total).IgnoreError();
+  };
+  options.packed_out = &packed;
+  PackedModel given;
+  if (request.has_packed()) {
+    absl::StatusOr<PackedModel> read = ReadPackedModel(request.packed(), command.attachments);
+    if (read.ok()) {
+      given = *std::move(read);
+      options.packed = &given;
+    } else {
+      spdlog::warn("packed weights came broken: {}", std::string(read.status().message()));
+    }
+  }
+  absl::StatusOr<std::unique_ptr<Pipeline>> pipeline = factory_(request.path(), options);
+  if (options.packed != nullptr && ErrorReason(pipeline.status()) == "SHARED_WEIGHTS_MISMATCH") {
+    spdlog::warn("{}", std::string(pipeline.status().message()));
+    options.packed = nullptr;
+    pipeline = factory_(request.path(), options);
+  }
+  if (!pipeline.ok()) return pipeline.status();
+  pipeline_ = *std::move(pipeline);
   return absl::OkStatus();
 }
 

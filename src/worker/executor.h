@@ -53,7 +53,10 @@ class Executor {
   absl::Status Execute(CloseCommand& command);
   absl::Status Execute(PlanCommand& command);
 
-  absl::Status Load(const v1::LoadModel& request, v1::ModelLoaded& reply);
+  // Fills `reply`, and `attachments`, which go with it.
+  absl::Status Load(const LoadCommand& command, v1::ModelLoaded& reply,
+                    std::vector<Payload>& attachments);
+  absl::Status LoadPipeline(const LoadCommand& command, PackedModel& packed);
   absl::Status Open(const OpenCommand& command);
   std::string JobNumericsId(const v1::OpenSlot& request) const;
 

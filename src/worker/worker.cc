@@ -77,7 +77,7 @@ absl::StatusOr<Worker::Next> Worker::Handle(v1::ToWorker message,
   absl::Status status;
   switch (message.message_case()) {
     case v1::ToWorker::kLoadModel:
-      status = OnLoadModel(std::move(*message.mutable_load_model()));
+      status = OnLoadModel(std::move(*message.mutable_load_model()), std::move(attachments));
       break;
     case v1::ToWorker::kOpenSlot:
       status = OnOpenSlot(std::move(*message.mutable_open_slot()), std::move(attachments));
@@ -115,13 +115,13 @@ absl::Status Worker::Enqueue(Command command) {
       absl::StrCat("more than ", kCommandsQueuedMax, " commands wait"));
 }
 
-absl::Status Worker::OnLoadModel(v1::LoadModel request) {
+absl::Status Worker::OnLoadModel(v1::LoadModel request, std::vector<Payload> attachments) {
   // The executor answers for wrong values; the table needs a size that is safe.
   const bool first = !std::exchange(load_requested_, true);
   if (first && request.slots() >= 1 && request.slots() <= kWorkerSlotsMax) {
     leases_.SetSlots(request.slots());
   }
-  return Enqueue(LoadCommand{std::move(request)});
+  return Enqueue(LoadCommand{std::move(request), std::move(attachments)});
 }
 
 absl::Status Worker::OnOpenSlot(v1::OpenSlot request, std::vector<Payload> attachments) {

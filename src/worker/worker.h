@@ -65,7 +65,7 @@ class Worker {
   absl::Status SayHello();
   absl::StatusOr<Next> ReadUntilEnd();
   absl::StatusOr<Next> Handle(v1::ToWorker message, std::vector<Payload> attachments);
-  absl::Status OnLoadModel(v1::LoadModel request);
+  absl::Status OnLoadModel(v1::LoadModel request, std::vector<Payload> attachments);
   absl::Status OnOpenSlot(v1::OpenSlot request, std::vector<Payload> attachments);
   void OnCloseSlot(const v1::CloseSlot& request);
   absl::Status OnPlan(v1::BatchPlan plan);

@@ -385,9 +385,21 @@ absl::StatusOr<std::unique_ptr<Pipeline>> LoadFakePipeline(const FakePipelineOpt
                                                            const std::string& path,
                                                            const LoadOptions& load) {
   constexpr int kParts = 4;
+  const std::string key = "fake " + path;
+  const bool packed = load.packed != nullptr && load.packed->key == key;
+  if (packed && load.packed->weights.layout != options.isa) {
+    return Error(absl::StatusCode::kFailedPrecondition, "SHARED_WEIGHTS_MISMATCH",
+                 "packed for " + load.packed->weights.layout);
+  }
+  if (load.packed_out != nullptr && !packed) {
+    absl::StatusOr<Payload> segment = Payload::CreateMemfd(
+        key.size(), [&](absl::Span<char> bytes) { key.copy(bytes.data(), bytes.size()); });
+    if (!segment.ok()) return segment.status();
+    *load.packed_out = {key, {{"weights", "identity", "sha256"}}, {options.isa, {*segment}}};
+  }
   for (int part = 0; part < kParts; ++part) {
     if (load.progress) load.progress(part, kParts);
-    Pause(options.load_us / kParts);
+    if (!packed) Pause(options.load_us / kParts);
   }
   if (load.progress) load.progress(kParts, kParts);
   if (!options.load_error.empty()) return Invalid("MODEL_INVALID", options.load_error);

@@ -21,7 +21,7 @@ struct FakePipelineOptions {
   int64_t encode_us = 0;
   int64_t image_encode_us = 0;
   int64_t decode_us = 0;
-  int64_t load_us = 0;
+  int64_t load_us = 0;  // none when another worker has packed the weights, which are in name only
   // Fails to load with this message, reason MODEL_INVALID.
   std::string load_error;
   // Folder in which a fault of the kind "-once" leaves a mark, so that it does not come again, not

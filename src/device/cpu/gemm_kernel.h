@@ -26,10 +26,12 @@ inline constexpr int kLineSteps = 16;
 
 template <class V>
 inline constexpr int kWholeBlockTiles = kRowBlock / V::kTileRows;
-// Lines of B that a tile of a whole block takes every kLineSteps.
+// Bytes of B that all rows read in kLineSteps, and the lines of them that a tile takes.
 template <class V>
-inline constexpr int kLines = static_cast<int>(
-    DivideUp(kLineSteps * 2 * V::kWidth * sizeof(float), kLineBytes* kWholeBlockTiles<V>));
+inline constexpr int kPanelBytes = kLineSteps * 2 * V::kWidth * static_cast<int>(sizeof(float));
+template <class V>
+inline constexpr int kLines =
+    static_cast<int>(DivideUp(kPanelBytes<V> / kLineBytes, kWholeBlockTiles<V>));
 
 // B is f32, or bf16 that is widened as it is read: exactly, so that the result's bits are those of
 // the same numbers in f32.

@@ -51,6 +51,7 @@ TEST(ConfigTest, EveryDefaultIsResolved) {
   ASSERT_EQ(config->models.size(), 1);
   EXPECT_EQ(config->models[0].path, "emoji-dit");
   EXPECT_EQ(config->models[0].name, "emoji-dit");
+  EXPECT_EQ(config->models[0].precision, "f32");
   EXPECT_EQ(config->listen.grpc, "127.0.0.1:50051");
   EXPECT_EQ(config->store.path, "/ada/.local/state/darkroom");
   EXPECT_EQ(config->store.retention_hours, 24);
@@ -71,6 +72,7 @@ TEST(ConfigTest, EveryDefaultIsResolved) {
 TEST(ConfigTest, WhatIsSetIsKept) {
   const auto config = Resolve([](v1::DaemonConfig& proto) {
     proto.mutable_models(0)->set_name("faces");
+    proto.mutable_models(0)->set_precision("bf16");
     proto.mutable_listen()->set_grpc("[::1]:0");
     proto.mutable_store()->set_path("state");
     proto.mutable_store()->set_retention_hours(8760);
@@ -83,6 +85,7 @@ TEST(ConfigTest, WhatIsSetIsKept) {
   });
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->models[0].name, "faces");
+  EXPECT_EQ(config->models[0].precision, "bf16");
   EXPECT_EQ(config->listen.grpc, "[::1]:0");
   EXPECT_EQ(config->store.path, "state");
   EXPECT_EQ(config->store.retention_hours, 8760);
@@ -162,6 +165,12 @@ TEST(ConfigTest, StateGoesWhereTheEnvironmentSays) {
   environment.xdg_state_home.clear();
   environment.home.clear();
   EXPECT_EQ(ErrorReason(ResolveConfig(OneModel(), environment).status()), "CONFIG_FIELD_MISSING");
+}
+
+TEST(ConfigTest, PrecisionIsOneOfTwo) {
+  EXPECT_EQ(
+      Refusal([](v1::DaemonConfig& proto) { proto.mutable_models(0)->set_precision("fp16"); }),
+      "models[0].precision is \"fp16\"; it must be f32 or bf16; nearest: \"bf16\"");
 }
 
 TEST(ConfigTest, LogLevelIsOneOfFour) {

@@ -36,7 +36,7 @@ class WorkerFleetTest : public ::testing::Test {
   }
   bool Ready(WorkerId id) {
     Commands commands;
-    return fleet_.OnMessage(id, Loaded(absl::OkStatus()), 0, commands).has_value();
+    return fleet_.OnMessage({id, Loaded(absl::OkStatus()), {}}, 0, commands).has_value();
   }
 
   WorkerFleet fleet_{OneModel()};
@@ -47,12 +47,122 @@ TEST_F(WorkerFleetTest, LoadsTheModelIntoWhoeverSaysHello) {
   v1::FromWorker hello;
   hello.mutable_hello()->set_pid(7);
   Commands commands;
-  fleet_.OnMessage(1, hello, 0, commands);
+  fleet_.OnMessage({1, hello, {}}, 0, commands);
   ASSERT_EQ(commands.size(), 1u);
   EXPECT_EQ(std::get<SendToWorker>(commands[0]).message.load_model().path(), "/a");
   EXPECT_TRUE(Ready(1));
   EXPECT_EQ(fleet_.model(0).token_pixels, 8);
   EXPECT_EQ(fleet_.Describe()[0].state(), v1::Model::STATE_READY);
+}
+
+// Two workers of one model.
+class SharedWeightsTest : public ::testing::Test {
+ protected:
+  static FleetConfig TwoWorkers() {
+    FleetConfig config = OneModel();
+    config.workers_per_model = 2;
+    return config;
+  }
+  // The orders to load that a hello, or the end of a worker, leads to.
+  std::vector<SendToWorker> Orders(const Commands& commands) {
+    std::vector<SendToWorker> orders;
+    for (const auto& command : commands) {
+      if (const auto* order = std::get_if<SendToWorker>(&command)) orders.push_back(*order);
+    }
+    return orders;
+  }
+  std::vector<SendToWorker> Hello(WorkerId id) {
+    v1::FromWorker hello;
+    hello.mutable_hello()->set_pid(static_cast<int32_t>(id));
+    return Say(id, hello, {});
+  }
+  std::vector<SendToWorker> Say(WorkerId id, const v1::FromWorker& message,
+                                std::vector<Payload> attachments) {
+    Commands commands;
+    fleet_.OnMessage({id, message, std::move(attachments)}, 0, commands);
+    return Orders(commands);
+  }
+  std::vector<SendToWorker> Start() {
+    Commands commands;
+    fleet_.StartDue(0, commands);
+    return Orders(commands);
+  }
+  static v1::FromWorker LoadedAndPacked() {
+    v1::FromWorker message = Loaded(absl::OkStatus());
+    message.mutable_model_loaded()->mutable_packed()->set_key("key");
+    return message;
+  }
+
+  WorkerFleet fleet_{TwoWorkers()};
+  const Payload segment_ = Payload::Copy("packed");
+};
+
+TEST_F(SharedWeightsTest, TheSecondWorkerWaitsForWhatTheFirstPacks) {
+  Start();
+  EXPECT_EQ(Hello(2).size(), 1u);
+  EXPECT_TRUE(Hello(1).empty());
+  const auto orders = Say(2, LoadedAndPacked(), {segment_});
+  ASSERT_EQ(orders.size(), 1u);
+  EXPECT_EQ(orders[0].worker, 1u);
+  EXPECT_EQ(orders[0].message.load_model().packed().key(), "key");
+  ASSERT_EQ(orders[0].attachments.size(), 1u);
+  EXPECT_EQ(orders[0].attachments[0].bytes(), "packed");
+}
+
+TEST_F(SharedWeightsTest, TheyOutliveTheWorkersThatUseThem) {
+  Start();
+  Hello(1);
+  Say(1, LoadedAndPacked(), {segment_});
+  fleet_.OnLost(1, LostCause::kKilled, "", 0);
+  fleet_.OnLost(2, LostCause::kKilled, "", 0);
+  Start();
+  for (const WorkerId id : {WorkerId{3}, WorkerId{4}}) {
+    const auto orders = Hello(id);
+    ASSERT_EQ(orders.size(), 1u);
+    EXPECT_EQ(orders[0].message.load_model().packed().key(), "key");
+    EXPECT_EQ(orders[0].attachments.size(), 1u);
+  }
+}
+
+TEST_F(SharedWeightsTest, WhoPacksAnewReplacesThem) {
+  Start();
+  Hello(1);
+  Say(1, LoadedAndPacked(), {segment_});
+  Hello(2);
+  v1::FromWorker other = LoadedAndPacked();
+  other.mutable_model_loaded()->mutable_packed()->set_key("other");
+  Say(2, other, {Payload::Copy("1"), Payload::Copy("2")});
+  fleet_.OnLost(2, LostCause::kKilled, "", 0);
+  Start();
+  const auto orders = Hello(3);
+  ASSERT_EQ(orders.size(), 1u);
+  EXPECT_EQ(orders[0].message.load_model().packed().key(), "other");
+  EXPECT_EQ(orders[0].attachments.size(), 2u);
+}
+
+TEST_F(SharedWeightsTest, NobodyWaitsForOneThatIsGoneOrFailed) {
+  Start();
+  EXPECT_EQ(Hello(1).size(), 1u);
+  EXPECT_TRUE(Hello(2).empty());
+  fleet_.OnLost(1, LostCause::kKilled, "", 0);
+  const auto orders = Start();
+  ASSERT_EQ(orders.size(), 1u);
+  EXPECT_EQ(orders[0].worker, 2u);
+  EXPECT_FALSE(orders[0].message.load_model().has_packed());
+  EXPECT_TRUE(Hello(3).empty());
+  EXPECT_EQ(Say(2, Loaded(absl::InternalError("broken")), {}).size(), 1u);
+}
+
+TEST_F(SharedWeightsTest, WorkersThatCannotShareLoadTogether) {
+  Start();
+  Hello(1);
+  Say(1, Loaded(absl::OkStatus()), {});
+  fleet_.OnLost(1, LostCause::kKilled, "", 0);
+  Start();
+  EXPECT_EQ(Hello(2).size(), 1u);
+  const auto orders = Hello(3);
+  ASSERT_EQ(orders.size(), 1u);
+  EXPECT_FALSE(orders[0].message.load_model().has_packed());
 }
 
 TEST_F(WorkerFleetTest, ADeadWorkerIsReplacedAtOnceThenEverMoreSlowly) {
@@ -78,7 +188,7 @@ TEST_F(WorkerFleetTest, ADeadWorkerIsReplacedAtOnceThenEverMoreSlowly) {
 TEST_F(WorkerFleetTest, AWrongModelIsHopeless) {
   const WorkerId id = Started(0)[0];
   Commands commands;
-  fleet_.OnMessage(id, Loaded(absl::InvalidArgumentError("no tensors")), 0, commands);
+  fleet_.OnMessage({id, Loaded(absl::InvalidArgumentError("no tensors")), {}}, 0, commands);
   fleet_.OnLost(id, LostCause::kExited, "", 0);
   ASSERT_TRUE(fleet_.Hopeless().has_value());
   EXPECT_EQ(fleet_.Hopeless()->message(), "no tensors");

@@ -64,6 +64,65 @@ TEST(WorkerTest, LoadsAModelAndTellsProgress) {
   EXPECT_EQ(loaded.cost_size(), 0);
 }
 
+// A request to load, with what a worker of `isa` packed before.
+struct PackedLoad {
+  explicit PackedLoad(const std::string& isa = "fake") {
+    v1::LoadModel& load = *message.mutable_load_model();
+    load.set_precision("f32");
+    load.set_slots(1);
+    WorkerHarness worker({.isa = isa});
+    worker.Send(message);
+    const auto loaded = worker.Next(v1::FromWorker::kModelLoaded).model_loaded();
+    *load.mutable_packed() = loaded.packed();
+    attachments = worker.attachments();
+  }
+  v1::ModelLoaded LoadElsewhere() const {
+    WorkerHarness worker;
+    worker.Send(message, attachments);
+    return worker.Next(v1::FromWorker::kModelLoaded).model_loaded();
+  }
+  v1::ToWorker message;
+  std::vector<Payload> attachments;
+};
+
+TEST(WorkerTest, HandsOutThePackedWeightsAndTakesThose) {
+  const PackedLoad packed;
+  const v1::PackedWeights& weights = packed.message.load_model().packed();
+  EXPECT_EQ(weights.key(), "fake ");
+  EXPECT_EQ(weights.layout(), "fake");
+  ASSERT_EQ(weights.files_size(), 1);
+  EXPECT_EQ(weights.files(0).sha256(), "sha256");
+  ASSERT_EQ(weights.segments_size(), 1);
+  ASSERT_EQ(packed.attachments.size(), 1u);
+  EXPECT_EQ(packed.attachments[0].bytes(), "fake ");
+  const v1::ModelLoaded loaded = packed.LoadElsewhere();
+  EXPECT_EQ(loaded.status().code(), 0);
+  // It packed nothing.
+  EXPECT_FALSE(loaded.has_packed());
+}
+
+TEST(WorkerTest, PacksAnewWhatAnotherMachinePacked) {
+  const PackedLoad packed("other");
+  const v1::ModelLoaded loaded = packed.LoadElsewhere();
+  EXPECT_EQ(loaded.status().code(), 0);
+  EXPECT_EQ(loaded.packed().layout(), "fake");
+}
+
+TEST(WorkerTest, PacksAnewWhatCameBroken) {
+  PackedLoad missing;
+  missing.attachments.clear();
+  EXPECT_TRUE(missing.LoadElsewhere().has_packed());
+  PackedLoad longer;
+  v1::LoadModel& load = *longer.message.mutable_load_model();
+  load.mutable_packed()->mutable_segments(0)->set_size_bytes(6);
+  EXPECT_TRUE(longer.LoadElsewhere().has_packed());
+  PackedLoad inline_bytes;
+  v1::TensorRef& segment =
+      *inline_bytes.message.mutable_load_model()->mutable_packed()->mutable_segments(0);
+  segment.set_inline_data("fake ");
+  EXPECT_TRUE(inline_bytes.LoadElsewhere().has_packed());
+}
+
 TEST(WorkerTest, RefusesALoadThatItCannotServe) {
   const auto reason = [](auto&& change) {
     WorkerHarness worker;
