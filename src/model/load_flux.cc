@@ -13,6 +13,7 @@
 #include "model/load_parts.h"
 #include "model/model_error.h"
 #include "model/samplers/flow_match.h"
+#include "model/tokenizers/unicode.h"
 
 namespace darkroom {
 namespace {
@@ -144,6 +145,7 @@ absl::StatusOr<std::unique_ptr<Pipeline>> LoadFluxPipeline(ModelFolder& folder,
   parts.denoiser = std::make_unique<FluxDenoiser>(std::move(transformer), std::move(prompts), ops);
   parts.samplers = MakeSamplers(*configs);
   HashAll(folder, components, options);
+  parts.numerics.add_libraries(UnicodeLibrary());
   status = Describe(folder, options, NativeSize(configs->autoencoder), ops, parts);
   const std::unique_ptr<Stream> stream = ops.CreateStream();
   if (!status.ok()) return status;

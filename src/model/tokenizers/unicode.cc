@@ -12,6 +12,7 @@
 #include "unicode/uchar.h"
 #include "unicode/utext.h"
 #include "unicode/utf8.h"
+#include "unicode/uversion.h"
 
 namespace darkroom {
 namespace {
@@ -43,6 +44,12 @@ absl::Status UnicodeReady() {
   if (U_SUCCESS(status)) return absl::OkStatus();
   return Error(absl::StatusCode::kInternal, "UNICODE_DATA_MISSING",
                absl::StrCat("ICU cannot load its data: ", u_errorName(status)));
+}
+
+std::string UnicodeLibrary() {
+  UVersionInfo version;
+  u_getVersion(version);
+  return absl::StrCat("icu ", int{version[0]}, ".", int{version[1]});
 }
 
 std::string ValidUtf8(std::string_view text) {

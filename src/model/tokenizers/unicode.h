@@ -14,6 +14,8 @@ namespace darkroom {
 // Whether ICU has its data, which is a file of its own in some installations: INTERNAL,
 // UNICODE_DATA_MISSING. Where it has, the functions below fail for want of memory only.
 absl::Status UnicodeReady();
+// "icu 72.1": other versions know other characters, and so give other tokens.
+std::string UnicodeLibrary();
 
 // The text with everything that is no UTF-8 replaced by U+FFFD, as Unicode recommends (one for each
 // maximal part of a character).

@@ -53,6 +53,9 @@ TEST_F(LoadFluxTest, DescribesAModelWithDistilledGuidance) {
   EXPECT_EQ(model.defaults().strength(), 0.6);
   EXPECT_GT(model.parameters(), 100'000);
   EXPECT_EQ(model.digest().size(), 64u);
+  // Token ids depend on it.
+  EXPECT_THAT((*pipeline)->numerics().libraries(),
+              ::testing::Contains(::testing::StartsWith("icu ")));
 }
 
 TEST_F(LoadFluxTest, DescribesAModelWithoutGuidance) {

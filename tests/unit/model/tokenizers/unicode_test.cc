@@ -10,7 +10,10 @@ namespace {
 
 using ::testing::ElementsAre;
 
-TEST(UnicodeTest, IsReady) { EXPECT_TRUE(UnicodeReady().ok()) << UnicodeReady(); }
+TEST(UnicodeTest, IsReady) {
+  EXPECT_TRUE(UnicodeReady().ok()) << UnicodeReady();
+  EXPECT_THAT(UnicodeLibrary(), ::testing::MatchesRegex("icu [0-9]+\\.[0-9]+"));
+}
 
 // Table 3-8 of the Unicode Standard, and what else is no UTF-8.
 TEST(UnicodeTest, ReplacesEachMaximalPartOfACharacter) {
