@@ -32,8 +32,8 @@ v1::Stage StageToProto(scheduler::Stage stage) {
 
 std::optional<scheduler::Stage> StageFromProto(v1::Stage stage) {
   for (int i = 0; i < scheduler::kStages; ++i) {
-    if (StageToProto(static_cast<scheduler::Stage>(i)) == stage)
-      return static_cast<scheduler::Stage>(i);
+    const auto candidate = static_cast<scheduler::Stage>(i);
+    if (StageToProto(candidate) == stage) return candidate;
   }
   return std::nullopt;
 }

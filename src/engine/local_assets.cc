@@ -155,8 +155,9 @@ void LocalAssets::Purge() {
     auto names = std::make_shared<std::vector<std::string>>();
     const absl::Status purged = Write([this, names](AssetStore& store) {
       auto expired = store.PurgeAssets(clock_.WallTime(), kPurgeMax);
-      if (expired.ok()) *names = *std::move(expired);
-      return expired.status();
+      if (!expired.ok()) return expired.status();
+      *names = *std::move(expired);
+      return absl::OkStatus();
     });
     if (!purged.ok()) return;
     for (const std::string& text : *names) {

@@ -2,8 +2,9 @@
 """FLUX.1's transformer on the CPU, ours beside diffusers', in one run.
 
     flux_bench.py --build build [--threads N] [--runs 5] [--size small|large]
+                  [--precision f32|bf16]
 
-Makes random FLUX transformers of about 30 and 300 million parameters in float32, gives both
+Makes random FLUX transformers of about 30 and 300 million parameters, gives both
 programs the same weights and inputs, checks that they compute the same, and then lets them take
 turns, a step each. Prints medians, the ratio, and our share of what this machine can multiply,
 which is measured in the same turns: the better of our own and PyTorch's matrix product of 2048^3,
@@ -72,8 +73,11 @@ def make_model(size):
 
 
 class Diffusers:
-    def __init__(self, model, folder, rows, columns, text, threads):
+    def __init__(self, model, folder, rows, columns, text, options):
         import torch
+
+        threads = options.threads
+        self.dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
 
         # With one thread its own processor time, so that others who use the machine count for
         # little; flux_step does the same.
@@ -92,11 +96,11 @@ class Diffusers:
         ids[..., 2] += torch.arange(columns)[None, :]
         self.model = model
         self.arguments = {
-            "hidden_states": tokens.reshape(1, rows * columns, 64),
-            "encoder_hidden_states": embeddings[None],
-            "pooled_projections": pooled[None],
-            "timestep": torch.tensor([0.5]),
-            "guidance": torch.tensor([3.5]),
+            "hidden_states": tokens.reshape(1, rows * columns, 64).to(self.dtype),
+            "encoder_hidden_states": embeddings[None].to(self.dtype),
+            "pooled_projections": pooled[None].to(self.dtype),
+            "timestep": torch.tensor([0.5], dtype=self.dtype),
+            "guidance": torch.tensor([3.5], dtype=self.dtype),
             "img_ids": ids.reshape(-1, 3),
             "txt_ids": torch.zeros(text, 3),
             "return_dict": False,
@@ -113,16 +117,16 @@ class Diffusers:
     def gemm(self):
         import torch
 
-        a = torch.full((2048, 2048), 0.5)
-        b = torch.full((2048, 2048), 0.25)
+        a = torch.full((2048, 2048), 0.5, dtype=self.dtype)
+        b = torch.full((2048, 2048), 0.25, dtype=self.dtype)
         begin = self.clock()
         a @ b
         return 2e-9 * 2048**3 / (self.clock() - begin)
 
 
 class Ours:
-    def __init__(self, program, folder, rows, columns, text, threads):
-        arguments = [program, folder, rows, columns, text, threads]
+    def __init__(self, program, folder, rows, columns, text, options):
+        arguments = [program, folder, rows, columns, text, options.threads, options.precision]
         self.process = subprocess.Popen(
             [str(argument) for argument in arguments],
             stdin=subprocess.PIPE,
@@ -147,14 +151,14 @@ def run_case(model, folder, program, case, options):
     import numpy
 
     size, rows, columns, text = case
-    theirs = Diffusers(model, folder, rows, columns, text, options.threads)
-    ours = Ours(program, folder, rows, columns, text, options.threads)
+    theirs = Diffusers(model, folder, rows, columns, text, options)
+    ours = Ours(program, folder, rows, columns, text, options)
     theirs.step()
     ours.ask("step")
     ours.ask(f"out {folder / 'out.bin'}")
     out = numpy.fromfile(folder / "out.bin", numpy.float32).reshape(theirs.out.shape)
-    error = float(numpy.abs(out - theirs.out.numpy()).max())
-    if not error < 1e-3:
+    error = float(numpy.abs(out - theirs.out.float().numpy()).max())
+    if not error < (1e-1 if options.precision == "bf16" else 1e-3):
         sys.exit(f"the two programs differ by {error}")
     seconds = {"ours": [], "theirs": []}
     gemm = {"ours": [], "theirs": []}
@@ -184,6 +188,7 @@ def main():
     parser.add_argument("--build", default="build", help="build folder")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--precision", choices=("f32", "bf16"), default="f32")
     parser.add_argument("--size", choices=sorted(SIZES), help="only this one")
     options = parser.parse_args()
     program = pathlib.Path(options.build) / "tests" / "bench" / "flux_step"
@@ -194,7 +199,7 @@ def main():
     torch.set_num_threads(options.threads)
     print(f"torch {torch.__version__}, diffusers {diffusers.__version__}, "
           f"{options.threads} threads,")
-    print("float32; milliseconds per step, medians; GFLOP/s\n")
+    print(f"{options.precision}; milliseconds per step, medians; GFLOP/s\n")
     print("| weights | tokens | ours | diffusers | ratio | ours GFLOP/s | best GEMM | FMA | share |"
           " largest difference |")
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
@@ -206,6 +211,8 @@ def main():
             folder = pathlib.Path(name)
             model = make_model(size)
             model.save_pretrained(folder / "transformer")
+            if options.precision == "bf16":
+                model.to(torch.bfloat16)
             (folder / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
             for case in CASES:
                 if case[0] == size:

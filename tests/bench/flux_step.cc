@@ -1,6 +1,6 @@
 // One denoising step of FLUX.1's transformer, for flux_bench.py, which runs it beside diffusers.
 //
-//   flux_step FOLDER ROWS COLUMNS TEXT_TOKENS THREADS
+//   flux_step FOLDER ROWS COLUMNS TEXT_TOKENS THREADS PRECISION
 //
 // FOLDER: a diffusers folder with a transformer, and the inputs as raw f32: latents.bin [channels,
 // 2 * ROWS, 2 * COLUMNS], embeddings.bin [TEXT_TOKENS, width], pooled.bin [width]. Answers on
@@ -90,7 +90,7 @@ struct Batch {
 
 class Step {
  public:
-  Step(const std::string& path, int rows, int columns, int text_tokens, Ops& ops)
+  Step(const std::string& path, int rows, int columns, int text_tokens, DType compute, Ops& ops)
       : ops_(ops),
         stream_(ops.CreateStream()),
         text_(text_tokens),
@@ -103,7 +103,7 @@ class Step {
     Weights weights = Require(Weights::Open(folder, "transformer"));
     transformer_ = std::make_unique<FluxTransformer>(config, weights);
     Require(weights.Check());
-    Require(transformer_->Load(DType::kF32, ops_, *stream_));
+    Require(transformer_->Load(compute, ops_, *stream_));
     latents_ =
         ReadFloats(path + "/latents.bin", int64_t{config.latent_channels()} * 4 * rows * columns);
     view_ = {latents_.data(), config.latent_channels(), 2 * rows, 2 * columns, 0};
@@ -189,14 +189,14 @@ class Step {
 };
 
 // Our own matrix product: what a transformer of nothing but large layers could reach.
-double GemmGflops(Ops& ops) {
+double GemmGflops(DType compute, Ops& ops) {
   constexpr int kSize = 2048;
   const auto stream = ops.CreateStream();
   std::vector<float> weight(size_t{kSize} * kSize, 0.5f);
   std::vector<float> x(weight.size(), 0.25f);
   std::vector<float> y(weight.size());
   const auto packed = Require(
-      ops.PackLinear(Tensor(weight.data(), DType::kF32, {kSize, kSize}), Tensor(), DType::kF32));
+      ops.PackLinear(Tensor(weight.data(), DType::kF32, {kSize, kSize}), Tensor(), compute));
   Batch batch(kSize);
   const LinearArgs args{.x = Tensor(x.data(), DType::kF32, {kSize, kSize}),
                         .weight = packed.get(),
@@ -248,21 +248,23 @@ double FmaGflops(int) { return 0.0; }
 #endif
 
 int Main(int argc, char** argv) {
-  if (argc != 6) {
-    std::cerr << "flux_step FOLDER ROWS COLUMNS TEXT_TOKENS THREADS\n";
+  const std::string precision = argc == 7 ? argv[6] : "";
+  if (precision != "f32" && precision != "bf16") {
+    std::cerr << "flux_step FOLDER ROWS COLUMNS TEXT_TOKENS THREADS f32|bf16\n";
     return 2;
   }
   const int threads = std::max(1, std::atoi(argv[5]));
   single_thread = threads == 1;
+  const DType compute = precision == "bf16" ? DType::kBf16 : DType::kF32;
   const std::unique_ptr<Ops> ops = CreateCpuOps(threads);
   Step step(argv[1], std::max(1, std::atoi(argv[2])), std::max(1, std::atoi(argv[3])),
-            std::max(1, std::atoi(argv[4])), *ops);
+            std::max(1, std::atoi(argv[4])), compute, *ops);
   std::cout << ops->DeviceName() << std::endl;
   for (std::string line; std::getline(std::cin, line);) {
     if (line == "step") {
       std::cout << step.Run() << std::endl;
     } else if (line == "gemm") {
-      std::cout << GemmGflops(*ops) << std::endl;
+      std::cout << GemmGflops(compute, *ops) << std::endl;
     } else if (line == "fma") {
       std::cout << FmaGflops(threads) << std::endl;
     } else if (line.rfind("out ", 0) == 0) {
