@@ -82,7 +82,7 @@ int ShowModel(const std::string& name, Session& session) {
     session.output.Json(*model);
     return 0;
   }
-  const std::vector<std::pair<std::string, std::string>> kLines = {
+  const std::vector<std::pair<std::string, std::string>> lines = {
       {"name", model->name()},
       {"state", StateName(model->state())},
       {"error", model->error()},
@@ -99,7 +99,7 @@ int ShowModel(const std::string& name, Session& session) {
       {"digest", model->digest()},
       {"numerics id", model->numerics_id()},
   };
-  for (const auto& [label, value] : kLines) {
+  for (const auto& [label, value] : lines) {
     if (value.empty()) continue;
     session.output.Line(
         absl::StrCat(label, ":", std::string(17 - label.size(), ' '), Printable(value, 400)));
