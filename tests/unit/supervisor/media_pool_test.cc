@@ -152,7 +152,7 @@ TEST(MediaPoolTest, ACrashIsTheRequestsErrorAndTheNextGetsANewProcess) {
 }
 
 TEST(MediaPoolTest, NonsenseFromADecoderIsNotBelieved) {
-  MediaPool pool(Script("echo AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA >&3; sleep 60"));
+  MediaPool pool(Script("echo AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA >&3; exec sleep 60"));
   EXPECT_EQ(ErrorReason(Decode(pool, MakePng({})).status()), "PICTURE_REJECTED");
 }
 
