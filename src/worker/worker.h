@@ -53,6 +53,8 @@ class Worker {
   // `stream` blocks.
   Worker(std::unique_ptr<ByteStream> stream, PipelineFactory factory, WorkerOptions options);
   ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
 
   // Says Hello and serves until Shutdown or the end of the stream (0), or a failure that the daemon
   // was told of (1). Once.
