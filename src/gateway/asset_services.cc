@@ -10,31 +10,13 @@
 #include "darkroom/v1/asset.grpc.pb.h"
 #include "gateway/grpc_reply.h"
 #include "gateway/limits.h"
+#include "gateway/unary_call.h"
 
 namespace darkroom {
 namespace {
 
 using grpc::ByteBuffer;
 using Context = grpc::CallbackServerContext;
-
-// One unary call. Lives until gRPC is done with it.
-class UnaryCall final : public grpc::ServerUnaryReactor {
- public:
-  UnaryCall(Context& context, ByteBuffer& out) : context_(context), out_(out) {}
-  void Hold(std::shared_ptr<Call> call) { call_ = std::move(call); }
-  // Once.
-  template <typename Response>
-  void Reply(const absl::StatusOr<Response>& response) {
-    if (response.ok()) out_ = SerializeMessage(*response);
-    Finish(EndStatus(response.status(), context_));
-  }
-  void OnDone() override { delete this; }
-
- private:
-  Context& context_;
-  ByteBuffer& out_;
-  std::shared_ptr<Call> call_;
-};
 
 // One upload. The client's pieces are asked for one after the other, so that a fast client waits
 // for us. Reactions come one at a time; the last is OnDone.

@@ -6,34 +6,13 @@
 #include "darkroom/v1/generation.grpc.pb.h"
 #include "darkroom/v1/model.grpc.pb.h"
 #include "gateway/grpc_reply.h"
+#include "gateway/unary_call.h"
 
 namespace darkroom {
 namespace {
 
 using grpc::ByteBuffer;
 using Context = grpc::CallbackServerContext;
-
-// One unary call. Lives until gRPC is done with it.
-class UnaryCall final : public grpc::ServerUnaryReactor {
- public:
-  UnaryCall(Context& context, ByteBuffer& out) : context_(context), out_(out) {}
-
-  void Hold(std::shared_ptr<Call> call) { call_ = std::move(call); }
-
-  // Once.
-  template <typename Response>
-  void Reply(const absl::StatusOr<Response>& response) {
-    if (response.ok()) out_ = SerializeMessage(*response);
-    Finish(EndStatus(response.status(), context_));
-  }
-
-  void OnDone() override { delete this; }
-
- private:
-  Context& context_;
-  ByteBuffer& out_;
-  std::shared_ptr<Call> call_;
-};
 
 // One stream of events. Lives until gRPC is done with it, which is after its feed's End.
 class EventCall final : public grpc::ServerWriteReactor<ByteBuffer>, public EventSink {

@@ -67,7 +67,7 @@ absl::StatusOr<Worker::Next> Worker::ReadUntilEnd() {
     if (absl::IsDataLoss(state.status())) return Next::kGoOn;
     if (!state.ok()) return state.status();
     if (*state == FrameConnection::ReadState::kEnd) return Next::kGoOn;
-    const auto next = Handle(std::move(message), std::move(attachments));
+    auto next = Handle(std::move(message), std::move(attachments));
     if (!next.ok() || *next == Next::kShutDown) return next;
   }
 }
