@@ -90,7 +90,7 @@ std::optional<WorkerFleet::Ready> WorkerFleet::OnMessage(const WorkerSaid& said,
       return std::nullopt;
     }
     case v1::FromWorker::kModelLoaded: {
-      const auto ready = OnModelLoaded(worker, said);
+      auto ready = OnModelLoaded(worker, said);
       OrderLoads(commands);
       return ready;
     }
