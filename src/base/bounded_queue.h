@@ -39,15 +39,18 @@ class BoundedQueue {
     return true;
   }
 
+  // Returns once there is an item or the queue is closed, at the latest after `timeout_ns`
+  // (negative: never), and perhaps before.
+  void WaitForItem(int64_t timeout_ns) {
+    MutexLock lock(mutex_);
+    AwaitItem(timeout_ns);
+  }
+
   // Moves up to `max` items to the end of `out`, waiting up to `timeout_ns` for the first
-  // (negative: for ever). False when closed and empty.
+  // (0: not at all, negative: for ever). False when closed and empty.
   bool PopAll(std::vector<T>& out, size_t max, int64_t timeout_ns) {
     MutexLock lock(mutex_);
-    if (timeout_ns < 0) {
-      while (items_.empty() && !closed_) ready_.Wait(mutex_);
-    } else if (items_.empty() && !closed_) {
-      ready_.WaitFor(mutex_, timeout_ns);
-    }
+    AwaitItem(timeout_ns);
     if (items_.empty()) return !closed_;
     for (size_t i = 0; i < max && !items_.empty(); ++i) {
       out.push_back(std::move(items_.front()));
@@ -71,6 +74,14 @@ class BoundedQueue {
   }
 
  private:
+  void AwaitItem(int64_t timeout_ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (timeout_ns < 0) {
+      while (items_.empty() && !closed_) ready_.Wait(mutex_);
+    } else if (timeout_ns > 0 && items_.empty() && !closed_) {
+      ready_.WaitFor(mutex_, timeout_ns);
+    }
+  }
+
   const size_t capacity_;
   Mutex mutex_;
   CondVar ready_;

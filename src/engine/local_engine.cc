@@ -68,11 +68,13 @@ LocalEngine::~LocalEngine() { Stop(); }
 
 void LocalEngine::Start(WorkerPool& workers, Recovered unfinished) {
   workers_ = &workers;
-  Commands commands;
-  controller_.Start(Time(), commands);
-  controller_.Handle(std::move(unfinished), Time(), commands);
-  PublishSnapshots(Time(), true);
-  Execute(commands);
+  {
+    MutexLock lock(control_mutex_);
+    controller_.Start(Time(), commands_);
+    controller_.Handle(std::move(unfinished), Time(), commands_);
+    PublishSnapshots(Time(), true);
+    Execute();
+  }
   control_thread_ = std::thread([this] { RunControl(); });
 }
 
@@ -91,34 +93,38 @@ void LocalEngine::Stop() {
 Now LocalEngine::Time() const { return {clock_.MonotonicNanos(), clock_.WallTime()}; }
 
 void LocalEngine::RunControl() {
-  std::vector<Event> batch;
-  Commands commands;
   int64_t tick_at_ns = 0;
   while (true) {
-    batch.clear();
-    const int64_t wait_ns = std::max<int64_t>(0, tick_at_ns - clock_.MonotonicNanos());
-    if (!events_.PopAll(batch, kControlBatchMax, wait_ns)) return;
-    // Closing means now: what is queued is on disk or will be asked for again.
-    if (stopping_.load()) return;
-    for (Event& event : batch) HandleOne(std::move(event), commands);
+    events_.WaitForItem(std::max<int64_t>(0, tick_at_ns - clock_.MonotonicNanos()));
+    MutexLock lock(control_mutex_);
+    if (!HandleQueued()) return;
     const Now now = Time();
     if (now.mono_ns >= tick_at_ns) {
       tick_at_ns = now.mono_ns + kTickNs;
-      HandleOne(Tick{}, commands);
+      HandleOne(Tick{});
       PublishSnapshots(now, false);
     }
   }
 }
 
-void LocalEngine::HandleOne(Event event, Commands& commands) {
+bool LocalEngine::HandleQueued() {
+  batch_.clear();
+  if (!events_.PopAll(batch_, kControlBatchMax, 0)) return false;
+  // Closing means now: what is queued is on disk or will be asked for again.
+  if (stopping_.load()) return false;
+  for (Event& event : batch_) HandleOne(std::move(event));
+  return true;
+}
+
+void LocalEngine::HandleOne(Event event) {
   const auto* said = std::get_if<WorkerSaid>(&event);
   const bool changes_models = (said != nullptr && said->message.has_model_loaded()) ||
                               std::holds_alternative<WorkerGone>(event) ||
                               std::holds_alternative<DrainRequested>(event);
   const Now now = Time();
-  controller_.Handle(std::move(event), now, commands);
+  controller_.Handle(std::move(event), now, commands_);
   if (changes_models) PublishSnapshots(now, true);
-  Execute(commands);
+  Execute();
 }
 
 void LocalEngine::PublishSnapshots(Now now, bool models) {
@@ -129,11 +135,11 @@ void LocalEngine::PublishSnapshots(Now now, bool models) {
   if (models) models_ = controller_.Models();
 }
 
-void LocalEngine::Execute(Commands& commands) {
-  for (Command& command : commands) {
+void LocalEngine::Execute() {
+  for (Command& command : commands_) {
     std::visit([this](auto& c) { Do(std::move(c)); }, command);
   }
-  commands.clear();
+  commands_.clear();
 }
 
 void LocalEngine::Do(Reply&& command) {
@@ -465,7 +471,19 @@ v1::ServerInfo LocalEngine::Info() const {
 
 void LocalEngine::OnWorkerMessage(WorkerId worker, v1::FromWorker message,
                                   std::vector<Payload> attachments) {
-  events_.Push(WorkerSaid{worker, std::move(message), std::move(attachments)});
+  WorkerSaid said{worker, std::move(message), std::move(attachments)};
+  if (!control_mutex_.TryLock()) {
+    events_.Push(std::move(said));
+    return;
+  }
+  // What was queued first is handled first; beyond a full batch this message waits its turn too.
+  const bool running = HandleQueued();
+  if (running && batch_.size() < kControlBatchMax) {
+    HandleOne(std::move(said));
+  } else {
+    events_.Push(std::move(said));
+  }
+  control_mutex_.Unlock();
 }
 
 void LocalEngine::OnWorkerLost(WorkerId worker, LostCause cause, std::string detail) {

@@ -32,7 +32,7 @@ struct LocalEngineOptions {
   PictureDecoder* pictures = nullptr;
   // Told now and then to delete what has expired; must not block. May be empty.
   std::function<void()> on_purge;
-  // Called once each, on the control thread; must only signal.
+  // Called once each, while an event is handled; must only signal.
   std::function<void()> on_drained;
   std::function<void(const absl::Status&)> on_fatal;
 };
@@ -43,6 +43,10 @@ struct LocalEngineOptions {
 //   gateway --calls--> [queue] --events--> control thread --commands--> store thread, worker pool,
 //   workers --messages--> [queue]                                       media threads, event hub
 //   store, media --completions--> [queue]
+//
+// A worker's message that finds the control thread asleep is handled at once by the thread that
+// brings it: a step's report is the one event that everybody waits for, and a wake-up costs more
+// than its handling.
 //
 // Lifetime: Start, then calls, then Stop. What is passed in must outlive it; the worker pool must
 // have been given this object as its sink.
@@ -85,10 +89,12 @@ class LocalEngine final : public Engine, public WorkerSink {
 
   Now Time() const;
   void RunControl();
-  void HandleOne(Event event, Commands& commands);
-  void PublishSnapshots(Now now, bool models);
+  // False when the engine stops.
+  bool HandleQueued() ABSL_EXCLUSIVE_LOCKS_REQUIRED(control_mutex_);
+  void HandleOne(Event event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(control_mutex_);
+  void PublishSnapshots(Now now, bool models) ABSL_EXCLUSIVE_LOCKS_REQUIRED(control_mutex_);
 
-  void Execute(Commands& commands);
+  void Execute() ABSL_EXCLUSIVE_LOCKS_REQUIRED(control_mutex_);
   void Do(Reply&& command);
   void Do(ReplyFromStore&& command);
   void Do(WriteCreate&& command);
@@ -133,7 +139,12 @@ class LocalEngine final : public Engine, public WorkerSink {
   WorkQueue notifier_;
   WorkQueue media_;
   EventHub hub_;
-  Controller controller_;  // control thread only, after Start
+  // Held by the control thread or, while that sleeps, by the pool's thread that brings a worker's
+  // message: the controller sees one event at a time, in the order of the queue.
+  Mutex control_mutex_;
+  Controller controller_ ABSL_GUARDED_BY(control_mutex_);
+  std::vector<Event> batch_ ABSL_GUARDED_BY(control_mutex_);
+  Commands commands_ ABSL_GUARDED_BY(control_mutex_);
   std::thread control_thread_;
   std::atomic<bool> stopping_{false};
   std::atomic<int> previews_queued_{0};
