@@ -42,6 +42,10 @@ inline constexpr int kFailedStartsMax = 3;
 // has hung.
 inline constexpr int64_t kHangFactor = 20;
 inline constexpr int64_t kHangFloorNs = 30'000'000'000;
+// A worker that loads tells how many bytes it has read; then it packs them, for which the largest
+// models take a minute or two. One that is silent for longer has hung, and others may wait for what
+// it packs.
+inline constexpr int64_t kLoadSilenceMaxNs = 300'000'000'000;
 // Time between housekeeping rounds.
 inline constexpr int64_t kTickNs = 100'000'000;
 inline constexpr int64_t kPurgeIntervalNs = 60'000'000'000;

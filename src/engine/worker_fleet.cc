@@ -45,14 +45,15 @@ void WorkerFleet::StartDue(int64_t now_ns, Commands& commands) {
     commands.push_back(StartWorker{seat.worker});
   }
   // Whom they waited for may be gone.
-  OrderLoads(commands);
+  OrderLoads(now_ns, commands);
 }
 
-void WorkerFleet::OrderLoads(Commands& commands) {
+void WorkerFleet::OrderLoads(int64_t now_ns, Commands& commands) {
   for (auto& [id, worker] : workers_) {
     Weights& weights = weights_[worker.model];
     if (!worker.waits_to_load || weights.packing != 0) continue;
     worker.waits_to_load = false;
+    worker.loading_heard_ns = now_ns;
     // Several at once would each pack the same weights.
     if (!weights.loaded) weights.packing = id;
     v1::ToWorker order;
@@ -74,7 +75,7 @@ void WorkerFleet::OrderLoads(Commands& commands) {
   }
 }
 
-std::optional<WorkerFleet::Ready> WorkerFleet::OnMessage(const WorkerSaid& said, int64_t /*now_ns*/,
+std::optional<WorkerFleet::Ready> WorkerFleet::OnMessage(const WorkerSaid& said, int64_t now_ns,
                                                          Commands& commands) {
   const WorkerId id = said.worker;
   const v1::FromWorker& message = said.message;
@@ -86,12 +87,16 @@ std::optional<WorkerFleet::Ready> WorkerFleet::OnMessage(const WorkerSaid& said,
       worker.pid = message.hello().pid();
       worker.device = message.hello().device();
       worker.waits_to_load = true;
-      OrderLoads(commands);
+      OrderLoads(now_ns, commands);
       return std::nullopt;
     }
+    case v1::FromWorker::kLoadProgress:
+      if (worker.loading_heard_ns.has_value()) worker.loading_heard_ns = now_ns;
+      return std::nullopt;
     case v1::FromWorker::kModelLoaded: {
+      worker.loading_heard_ns.reset();
       auto ready = OnModelLoaded(worker, said);
-      OrderLoads(commands);
+      OrderLoads(now_ns, commands);
       return ready;
     }
     case v1::FromWorker::kFatal:
@@ -203,6 +208,11 @@ void WorkerFleet::PlanDone(WorkerId id, const v1::PlanDone& done, int64_t now_ns
 std::vector<WorkerId> WorkerFleet::Hung(int64_t now_ns) const {
   std::vector<WorkerId> hung;
   for (const auto& [id, worker] : workers_) {
+    if (worker.loading_heard_ns.has_value() &&
+        now_ns - *worker.loading_heard_ns > kLoadSilenceMaxNs) {
+      hung.push_back(id);
+      continue;
+    }
     for (const auto& [sequence, plan] : worker.plans) {
       const int64_t limit = std::max(kHangFloorNs, kHangFactor * plan.predicted_ns);
       if (plan.started_ns != 0 && now_ns - plan.started_ns > limit) {

@@ -54,7 +54,7 @@ class WorkerFleet {
   void PlanSent(WorkerId id, uint64_t sequence, int64_t predicted_ns);
   void PlanStarted(WorkerId id, uint64_t sequence, int64_t now_ns);
   void PlanDone(WorkerId id, const v1::PlanDone& done, int64_t now_ns);
-  // Workers whose running plan has taken far too long.
+  // Workers whose running plan has taken far too long, or who load and are not heard of.
   std::vector<WorkerId> Hung(int64_t now_ns) const;
 
   const Model& model(scheduler::ModelId id) const { return models_[id]; }
@@ -70,6 +70,8 @@ class WorkerFleet {
     scheduler::ModelId model = 0;
     v1::ServerInfo::Worker::State state = v1::ServerInfo::Worker::STATE_LOADING;
     bool waits_to_load = false;  // it has said hello and was not told yet
+    // While it loads: when it was told to, or last told how far it is.
+    std::optional<int64_t> loading_heard_ns;
     int32_t pid = 0;
     std::string device;
     std::string numerics_id;
@@ -101,7 +103,7 @@ class WorkerFleet {
   };
 
   // Tells every worker that waits to load its model, unless the first is still packing it.
-  void OrderLoads(Commands& commands);
+  void OrderLoads(int64_t now_ns, Commands& commands);
   std::optional<Ready> OnModelLoaded(Worker& worker, const WorkerSaid& said);
   scheduler::NumericsKey Intern(const std::string& numerics_id);
 

@@ -222,5 +222,26 @@ TEST_F(WorkerFleetTest, NoticesAPlanThatNeverEnds) {
   EXPECT_TRUE(fleet_.Hung(kHangFloorNs * 10).empty());
 }
 
+TEST_F(WorkerFleetTest, NoticesALoadThatStandsStill) {
+  const WorkerId id = Started(0)[0];
+  const auto say = [&](const v1::FromWorker& message, int64_t now_ns) {
+    Commands commands;
+    fleet_.OnMessage({id, message, {}}, now_ns, commands);
+  };
+  EXPECT_TRUE(fleet_.Hung(kLoadSilenceMaxNs * 10).empty()) << "hellos are the pool's to wait for";
+  v1::FromWorker hello;
+  hello.mutable_hello()->set_pid(7);
+  say(hello, 5);
+  EXPECT_TRUE(fleet_.Hung(kLoadSilenceMaxNs + 5).empty());
+  EXPECT_EQ(fleet_.Hung(kLoadSilenceMaxNs + 6), (std::vector<WorkerId>{id}));
+  v1::FromWorker progress;
+  progress.mutable_load_progress()->set_bytes_done(1);
+  say(progress, 100);
+  EXPECT_TRUE(fleet_.Hung(kLoadSilenceMaxNs + 100).empty());
+  EXPECT_EQ(fleet_.Hung(kLoadSilenceMaxNs + 101), (std::vector<WorkerId>{id}));
+  ASSERT_TRUE(Ready(id));
+  EXPECT_TRUE(fleet_.Hung(kLoadSilenceMaxNs * 10).empty());
+}
+
 }  // namespace
 }  // namespace darkroom::engine
