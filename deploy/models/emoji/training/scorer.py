@@ -23,7 +23,7 @@ from emoji_data import augmented, load_emoji, pixels
 from stage import Stage, ema_state
 from text import CLIP_LENGTH, CLIP_WIDTH, load_tokenizers, new_clip, token_ids
 
-CHANNELS = (24, 48, 96, 128)
+CHANNELS = (16, 32, 64, 128)
 GROUPS = 8
 EMBEDDING = 128
 VARIANTS = 6
