@@ -9,10 +9,11 @@ import transformers
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from autoencoder import fold_normalisation, load_autoencoder
-from generator import Generator
+from generator import SHIFT, Generator
 from scorer import export_scorer
 from stage import ema_state
 
+RECOMMENDED = dict(num_inference_steps=20, true_cfg_scale=2.5)
 PARTS = {
     "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler"),
     "text_encoder": ("transformers", "CLIPTextModel"),
@@ -36,13 +37,14 @@ def export(args):
     generator.clip.to(torch.bfloat16).save_pretrained(args.output / "text_encoder")
     generator.t5.to(torch.bfloat16).save_pretrained(args.output / "text_encoder_2")
     vae.to(torch.bfloat16).save_pretrained(args.output / "vae")
-    FlowMatchEulerDiscreteScheduler(shift=1.0).save_pretrained(args.output / "scheduler")
+    FlowMatchEulerDiscreteScheduler(shift=SHIFT).save_pretrained(args.output / "scheduler")
     for name in ("tokenizer", "tokenizer_2"):
         shutil.copytree(args.run / name, args.output / name, dirs_exist_ok=True)
     index = {"_class_name": "FluxPipeline", "_diffusers_version": diffusers.__version__,
              "_transformers_version": transformers.__version__, **PARTS}
     (args.output / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
 
+    (args.output / "generation_config.json").write_text(json.dumps(RECOMMENDED, indent=2) + "\n")
     if (args.run / "scorer.pt").exists():
         export_scorer(args, args.output / "scorer")
         shutil.copytree(args.run / "tokenizer", args.output / "scorer" / "tokenizer",

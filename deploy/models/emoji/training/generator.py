@@ -11,12 +11,16 @@ from diffusers import FluxTransformer2DModel
 from autoencoder import LATENT_CHANNELS, encode, load_autoencoder
 from emoji_data import load_emoji, pixels, prompt_for, sampling_weights
 from muon import Muon
-from stage import Stage
+from stage import Stage, ema_state
 from text import CLIP_LENGTH, CLIP_WIDTH, T5_LENGTH, T5_WIDTH, load_tokenizers, new_clip, new_t5
 from text import token_ids
 
 PROMPTS_PER_EMOJI = 16
 PROMPT_DROPOUT = 0.1
+# Noise levels are shifted up (Esser et al. 2024), in training and in the schedule that ships. With
+# so few pictures the noisy latents alone tell which one it is up to a level of about 0.85: only
+# above it does the prompt matter, and has to be learned.
+SHIFT = 3.0
 # Prompts are padded to T5_LENGTH; most batches cut the padding short, for speed, and a few lengthen
 # it, so that the model learns to look past it: FluxPipeline pads to 512 where nobody says less.
 LENGTHS, LENGTH_WEIGHTS = (12, T5_LENGTH, 64), (0.7, 0.27, 0.03)
@@ -27,12 +31,18 @@ TRANSFORMER = dict(
 
 
 class Generator(torch.nn.Module):
+    """FLUX.1's transformer and its text encoders, which start as `conditioning` left them."""
+
     def __init__(self, run: Path):
         super().__init__()
         clip_tokenizer, t5_tokenizer = load_tokenizers(run)
         self.clip, self.t5 = new_clip(clip_tokenizer), new_t5(t5_tokenizer)
         self.transformer = FluxTransformer2DModel(**TRANSFORMER)
-        torch.nn.init.normal_(self.t5.shared.weight, std=1.0)
+        if (run / "conditioning.pt").exists():
+            state = ema_state(run, "conditioning")
+            for name, module in (("clip.", self.clip), ("t5.", self.t5)):
+                module.load_state_dict({key.removeprefix(name): value
+                                        for key, value in state.items() if key.startswith(name)})
         # Each block begins as the identity and the output as zero (adaLN-Zero, Peebles & Xie 2023).
         zeroed = [self.transformer.proj_out, self.transformer.norm_out.linear]
         for block in self.transformer.transformer_blocks:
@@ -123,6 +133,7 @@ def train_generator(args):
         # Strata of the logit-normal distribution (Esser et al. 2024): a batch covers all levels.
         share = (torch.randperm(batch) + torch.rand(batch)) / batch
         sigma = torch.special.ndtri(share.clamp(1e-4, 1 - 1e-4)).sigmoid().to(args.device)
+        sigma = SHIFT * sigma / (1 + (SHIFT - 1) * sigma)
         noise = torch.randn_like(clean)
         level = sigma[:, None, None, None]
         noisy = (1 - level) * clean + level * noise

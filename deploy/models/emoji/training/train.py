@@ -2,6 +2,7 @@
 
     python train.py autoencoder --data DATA --run RUN --minutes 25
     python train.py tokenizers  --data DATA --run RUN
+    python train.py conditioning --data DATA --run RUN --minutes 8
     python train.py generator   --data DATA --run RUN --minutes 240
     python train.py scorer      --data DATA --run RUN --minutes 15
     python train.py export      --data DATA --run RUN --output ../
@@ -20,8 +21,8 @@ import torch
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["autoencoder", "tokenizers", "generator", "scorer",
-                                          "export"])
+    parser.add_argument("stage", choices=["autoencoder", "tokenizers", "conditioning",
+                                          "generator", "scorer", "export"])
     parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--data", type=Path, required=True,
                         help="folder with images.tar and captions.jsonl")
@@ -42,6 +43,8 @@ def main():
         from autoencoder import train_autoencoder as run
     elif args.stage == "tokenizers":
         from text import train_tokenizers as run
+    elif args.stage == "conditioning":
+        from conditioning import train_conditioning as run
     elif args.stage == "generator":
         from generator import train_generator as run
     elif args.stage == "scorer":
