@@ -143,7 +143,7 @@ def rank_of_own(scorer: Scorer, tokenizer, pictures: np.ndarray, captions: list[
 
 @torch.no_grad()
 def export_scorer(args, folder: Path):
-    """config.json, model.safetensors (bfloat16), captions.json; and how it does on real pictures."""
+    """config.json, model.safetensors (bfloat16), captions.json; prints how it does on real ones."""
     scorer, tokenizer = load_scorer(args.run), load_tokenizers(args.run)[0]
     captions = gallery(args)
     by_caption = {one.caption: one for one in load_emoji(args.data)}
