@@ -78,7 +78,7 @@ void Apply(const Given& given, v1::DaemonConfig& config) {
 absl::StatusOr<DaemonFlags> ParseDaemonFlags(int argc, char** argv) {
   CLI::App app("darkroomd: serves diffusion transformers to many tenants", "darkroomd");
   app.set_version_flag("--version", kVersion);
-  app.footer("Example: darkroomd --model deploy/models/emoji-dit");
+  app.footer("Example: darkroomd --model deploy/models/emoji");
   DaemonFlags flags;
   Given given;
   AddOptions(app, given, flags.port_file);

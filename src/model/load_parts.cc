@@ -12,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "base/error.h"
 #include "base/numerics.h"
+#include "model/generation_defaults.h"
 #include "model/limits.h"
 
 namespace darkroom {
@@ -214,7 +215,7 @@ int64_t CountParameters(absl::Span<const Weights* const> components) {
   return parameters;
 }
 
-absl::Status Describe(const ModelFolder& folder, const LoadOptions& options, int native, Ops& ops,
+absl::Status Describe(ModelFolder& folder, const LoadOptions& options, int native, Ops& ops,
                       DiffusionPipelineParts& parts) {
   const SizeLimits sizes(parts, native);
   const int64_t rows_wanted = options.step_tokens_max > 0 ? options.step_tokens_max : INT64_MAX;
@@ -255,7 +256,7 @@ absl::Status Describe(const ModelFolder& folder, const LoadOptions& options, int
   DescribeNumerics(options, ops, parts);
   const char* hash_latents = std::getenv("DARKROOM_HASH_LATENTS");
   parts.hash_latents = hash_latents != nullptr && std::string_view(hash_latents) == "1";
-  return absl::OkStatus();
+  return ReadGenerationDefaults(folder, model);
 }
 
 }  // namespace darkroom

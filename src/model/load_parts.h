@@ -51,7 +51,7 @@ int64_t CountParameters(absl::Span<const Weights* const> components);
 // family knows: tasks, classes, guidance and the defaults of steps and guidance. `native`: side of
 // the pictures that it was trained on, in pixels. RESOURCE_EXHAUSTED (MODEL_TOO_LARGE) if not even
 // one of those fits. REQUIRES: denoiser, decoder and samplers are there.
-absl::Status Describe(const ModelFolder& folder, const LoadOptions& options, int native, Ops& ops,
+absl::Status Describe(ModelFolder& folder, const LoadOptions& options, int native, Ops& ops,
                       DiffusionPipelineParts& parts);
 
 // One for each family.
