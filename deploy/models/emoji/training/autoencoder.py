@@ -31,7 +31,7 @@ def to_model_range(images: np.ndarray) -> torch.Tensor:
 
 
 def picture_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """At three scales, L1 on pixels (colours) and on horizontal and vertical differences (edges)."""
+    """At three scales, L1 on pixels (colours) and on their differences across and down (edges)."""
     loss = 0.0
     for _ in range(3):
         loss = loss + (output - target).abs().mean()
