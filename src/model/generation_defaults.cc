@@ -1,7 +1,9 @@
 #include "model/generation_defaults.h"
 
 #include "model/config_reader.h"
+#include "model/json.h"
 #include "model/limits.h"
+#include "nlohmann/json.hpp"
 
 namespace darkroom {
 namespace {
