@@ -159,7 +159,7 @@ TEST_F(ServedEvalTest, ErrorsSayWhatIsWrongBeforeAnythingIsGenerated) {
 
 TEST_F(ServedEvalTest, ADaemonThatDiesLeavesTheFiguresSoFar) {
   Subprocess eval = Start(Arguments({"--in-flight", "1", "--steps", "200"}), /*terminal=*/true);
-  ASSERT_TRUE(eval.AwaitText("4 of 24")) << eval.err();
+  ASSERT_TRUE(eval.AwaitText("2 of 24")) << eval.err();
   daemon_->Kill();
   EXPECT_EQ(eval.Wait(), 14) << eval.err();
   EXPECT_THAT(eval.err(), HasSubstr("no Darkroom server answers"));
@@ -198,9 +198,9 @@ TEST_F(EvalTest, AFolderThatIsNoModelIsAnError) {
 }
 
 TEST_F(EvalTest, AnInterruptionTellsWhatThereIsAndLeavesNothing) {
-  Subprocess eval = Start({"--model-path", kModel, "--in-flight", "2", "--steps", "200"},
+  Subprocess eval = Start({"--model-path", kModel, "--in-flight", "1", "--steps", "200"},
                           /*terminal=*/true);
-  ASSERT_TRUE(eval.AwaitText("exact: 4 of 24")) << eval.err();
+  ASSERT_TRUE(eval.AwaitText("exact: 2 of 24")) << eval.err();
   eval.Signal(SIGINT);
   EXPECT_EQ(eval.Wait(), 130) << eval.err();
   EXPECT_THAT(eval.out(), AllOf(HasSubstr("FIGURE"), HasSubstr("identical to exact")));

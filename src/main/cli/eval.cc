@@ -345,7 +345,8 @@ absl::Status Evaluate(const EvalFlags& flags, const std::vector<ModeChoice>& cho
   const auto daemon = PrivateDaemon::Start(flags.model_path, precisions, session.interrupt);
   if (!daemon.ok()) return daemon.status();
   Client client((*daemon)->server());
-  return (*daemon)->Explain(EvaluateWith(client, flags, choices, **scorer, request, session));
+  status = EvaluateWith(client, flags, choices, **scorer, request, session);
+  return session.interrupt.cancelled() ? status : (*daemon)->Explain(status);
 }
 
 int RunEval(const EvalFlags& flags, Session& session) {

@@ -159,9 +159,10 @@ PrivateDaemon::~PrivateDaemon() {
 
 absl::Status PrivateDaemon::Explain(const absl::Status& status) {
   if (status.ok()) return status;
-  // A connection breaks a moment before its process is gone; and a daemon ends when it could load
-  // none of its models.
-  const bool ending = absl::IsUnavailable(status) || absl::IsFailedPrecondition(status);
+  // A connection breaks a moment before its process is gone, and a daemon ends when it could load
+  // none of its models: calls meanwhile fail in one way or another.
+  const bool ending = absl::IsUnavailable(status) || absl::IsCancelled(status) ||
+                      absl::IsFailedPrecondition(status);
   const absl::Time give_up = absl::Now() + absl::Milliseconds(kDaemonGoneMillisMax);
   while (ending && !Ended() && absl::Now() < give_up) absl::SleepFor(kPoll);
   if (!Ended()) return status;
