@@ -52,6 +52,7 @@ int Main(int argc, char** argv) {
   AddJobs(app, run);
   AddAssets(app, run);
   AddModels(app, run);
+  AddEval(app, run);
   AddDoctor(app, run);
   try {
     app.parse(argc, argv);

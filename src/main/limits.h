@@ -16,4 +16,16 @@ inline constexpr int kFilesMax = 65'536;
 inline constexpr size_t kPictureFileBytesMax = size_t{256} << 20;
 inline constexpr size_t kInlinePictureBytesMax = size_t{3} << 19;
 
+// `darkroom eval`: pictures that are generated at once, and bytes of one as the server sends it.
+inline constexpr int kEvalInFlightMax = 64;
+inline constexpr size_t kEvalPictureBytesMax = size_t{64} << 20;
+// The daemon that it starts for itself: until it listens; between the first and the second request
+// to stop; until it is killed; between the end of its connections and its own; and bytes of its log
+// that an error shows.
+inline constexpr int kDaemonStartSecondsMax = 60;
+inline constexpr int kDaemonDrainSecondsMax = 2;
+inline constexpr int kDaemonStopSecondsMax = 10;
+inline constexpr int kDaemonGoneMillisMax = 500;
+inline constexpr size_t kDaemonLogShownBytesMax = 2000;
+
 }  // namespace darkroom

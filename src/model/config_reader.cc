@@ -150,6 +150,13 @@ std::vector<std::string> ConfigReader::Strings(std::string_view field, int count
   return strings;
 }
 
+const Json* ConfigReader::Object(std::string_view field) {
+  const Json* value = Find(field);
+  if (value != nullptr && value->is_object()) return value;
+  Problem(field, value == nullptr ? "is missing; it must be an object" : "must be an object");
+  return nullptr;
+}
+
 void ConfigReader::OnlyBool(std::string_view field, bool supported, bool fallback) {
   if (Bool(field, fallback) != supported) {
     Problem(

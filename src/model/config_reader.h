@@ -34,6 +34,8 @@ class ConfigReader {
   std::vector<int64_t> Ints(std::string_view field, int64_t min, int64_t max, int count_max);
   std::vector<std::string> Strings(std::string_view field, int count_max);
   bool IsSet(std::string_view field) const;
+  // A configuration inside this one, required; null when it is not there or no object.
+  const Json* Object(std::string_view field);
 
   // Known fields of which one meaning is supported: anything else is refused by name.
   void OnlyBool(std::string_view field, bool supported, bool fallback);

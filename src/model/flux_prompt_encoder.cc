@@ -10,30 +10,11 @@
 #include "model/limits.h"
 #include "model/load_parts.h"
 #include "model/model_error.h"
+#include "model/text_encoders/tokenizer_fit.h"
 #include "model/tokenizers/clip_bpe.h"
 #include "model/tokenizers/t5_unigram.h"
 
 namespace darkroom {
-namespace {
-
-// Every id that a tokenizer gives has a row in its encoder's table.
-absl::Status CheckVocabulary(const Tokenizer& tokenizer, std::string_view tokenizer_component,
-                             const TextEncoder& encoder, std::string_view encoder_component) {
-  if (tokenizer.vocabulary_size() <= encoder.vocabulary_size()) return absl::OkStatus();
-  return ModelInvalid(absl::StrCat(std::string(encoder_component), "/config.json"),
-                      absl::StrCat("vocab_size is ", encoder.vocabulary_size(), ", but ",
-                                   std::string(tokenizer_component), " has ids 0 to ",
-                                   tokenizer.vocabulary_size() - 1));
-}
-
-// The tokenizer's model_max_length where it says one, within what the encoder can take.
-int LengthMax(const Tokenizer& tokenizer, const TextEncoder& encoder) {
-  const int length = tokenizer.length_max() > 0 ? tokenizer.length_max() : encoder.tokens_max();
-  return std::min(length, encoder.tokens_max());
-}
-
-}  // namespace
-
 FluxPromptEncoder::FluxPromptEncoder(Weights clip_weights, Weights t5_weights)
     : clip_weights_(std::move(clip_weights)),
       t5_weights_(std::move(t5_weights)),
@@ -61,17 +42,17 @@ absl::StatusOr<std::unique_ptr<FluxPromptEncoder>> FluxPromptEncoder::Open(Model
   encoder->t5_tokenizer_ = *std::move(t5_tokenizer);
   encoder->clip_ = std::make_unique<ClipTextEncoder>(*clip_config, encoder->clip_weights_);
   encoder->t5_ = std::make_unique<T5Encoder>(*t5_config, encoder->t5_weights_);
-  encoder->clip_tokens_ = LengthMax(*encoder->clip_tokenizer_, *encoder->clip_);
-  encoder->tokens_max_ = LengthMax(*encoder->t5_tokenizer_, *encoder->t5_);
+  encoder->clip_tokens_ = PaddedTokens(*encoder->clip_tokenizer_, *encoder->clip_);
+  encoder->tokens_max_ = PaddedTokens(*encoder->t5_tokenizer_, *encoder->t5_);
   if (encoder->clip_tokens_ < 2) {
     return ModelInvalid("text_encoder/config.json",
                         "max_position_embeddings must be at least 2, the begin and the end");
   }
-  absl::Status status =
-      CheckVocabulary(*encoder->clip_tokenizer_, "tokenizer", *encoder->clip_, "text_encoder");
+  absl::Status status = CheckVocabulary(*encoder->clip_tokenizer_, "tokenizer", *encoder->clip_,
+                                        "text_encoder/config.json");
   if (status.ok()) {
-    status =
-        CheckVocabulary(*encoder->t5_tokenizer_, "tokenizer_2", *encoder->t5_, "text_encoder_2");
+    status = CheckVocabulary(*encoder->t5_tokenizer_, "tokenizer_2", *encoder->t5_,
+                             "text_encoder_2/config.json");
   }
   if (!status.ok()) return status;
   return encoder;

@@ -81,10 +81,13 @@ class SizeLimits {
   int native_;
 };
 
+const char* PrecisionName(DType precision) { return precision == DType::kBf16 ? "bf16" : "f32"; }
+
 void DescribeNumerics(const LoadOptions& options, Ops& ops, DiffusionPipelineParts& parts) {
   v1::Numerics& numerics = parts.numerics;
   numerics.set_model_digest(parts.model.digest());
-  numerics.set_precision(options.precision == DType::kBf16 ? "bf16" : "f32");
+  numerics.set_precision(PrecisionName(options.precision));
+  parts.model.set_precision(numerics.precision());
   // "cpu avx512_core, 2 threads"
   const std::vector<std::string> device = absl::StrSplit(ops.DeviceName(), ' ');
   numerics.set_backend(device.front());
@@ -189,7 +192,7 @@ absl::Status PackShared(const ModelFolder& folder, absl::Span<const Weights* con
   if (options.packed_out == nullptr) return pack();
   PackedModel& out = *options.packed_out;
   out = PackedModel();
-  out.key = absl::StrCat(folder.Digest(), " ", options.precision == DType::kBf16 ? "bf16" : "f32");
+  out.key = absl::StrCat(folder.Digest(), " ", PrecisionName(options.precision));
   for (const Weights* weights : components) {
     for (const auto& file : weights->files()) {
       out.files.push_back({file->file(), file->identity(), folder.DigestOf(*file)});

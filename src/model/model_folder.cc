@@ -19,8 +19,6 @@
 namespace darkroom {
 namespace {
 
-constexpr std::string_view kIndexFile = "model_index.json";
-
 std::string Quoted(absl::Span<const std::string_view> names) {
   return absl::StrJoin(names, " or ",
                        [](std::string* out, std::string_view name) { out->append(name); });
@@ -28,22 +26,23 @@ std::string Quoted(absl::Span<const std::string_view> names) {
 
 }  // namespace
 
-absl::StatusOr<ModelFolder> ModelFolder::Open(const std::string& path) {
+absl::StatusOr<ModelFolder> ModelFolder::Open(const std::string& path,
+                                              std::string_view first_file) {
   std::error_code error;
   if (!std::filesystem::is_directory(path, error)) {
     return Error(absl::StatusCode::kInvalidArgument, "MODEL_INVALID",
-                 "the model's path is not a folder that the worker can read");
+                 "the path is not a folder that can be read");
   }
   ModelFolder folder(path);
-  if (!folder.Exists(kIndexFile)) {
-    return ModelInvalid(kIndexFile,
+  if (!folder.Exists(first_file)) {
+    return ModelInvalid(first_file,
                         "is missing; a model is a folder in diffusers layout, not a single file");
   }
-  absl::StatusOr<Json> index = folder.ReadJson(kIndexFile);
+  absl::StatusOr<Json> index = folder.ReadJson(first_file);
   if (!index.ok()) return index.status();
   const auto family = index->find("_class_name");
   if (family == index->end() || !family->is_string()) {
-    return ModelInvalid(kIndexFile, "_class_name is missing; it must name the pipeline's class");
+    return ModelInvalid(first_file, "_class_name is missing; it must name the pipeline's class");
   }
   folder.family_ = family->get<std::string>();
   folder.index_ = std::make_shared<const Json>(*std::move(index));

@@ -14,16 +14,22 @@
 
 namespace darkroom {
 
-// A diffusers folder: model_index.json, one folder per component. Remembers the SHA-256 of every
+// A diffusers folder: model_index.json, one folder per component. Or one network in a folder of its
+// own, with what belongs to it: config.json instead of the index. Remembers the SHA-256 of every
 // file that was used, which together are the model's digest. File names in messages and in the
 // digest are relative to the folder.
 class ModelFolder {
  public:
-  // Fails unless `path` is a folder with a model_index.json.
-  static absl::StatusOr<ModelFolder> Open(const std::string& path);
+  static constexpr std::string_view kIndexFile = "model_index.json";
+  static constexpr std::string_view kConfigFile = "config.json";
 
-  // "DiTPipeline"
+  // Fails unless `path` is a folder with a `first_file` that has a _class_name.
+  static absl::StatusOr<ModelFolder> Open(const std::string& path,
+                                          std::string_view first_file = kIndexFile);
+
+  // Its class: "DiTPipeline".
   const std::string& family() const { return family_; }
+  // The content of the first file.
   const Json& index() const;
   // Whether the index has this component with one of `classes`; INVALID_ARGUMENT naming what it has
   // and what is supported.

@@ -34,6 +34,10 @@ bool IsShardName(std::string_view name) {
   });
 }
 
+std::string InComponent(const std::string& component, std::string_view file) {
+  return component.empty() ? std::string(file) : absl::StrCat(component, "/", std::string(file));
+}
+
 // What to say when a component has no weights that can be loaded.
 absl::Status NoWeights(const ModelFolder& folder, const std::string& component,
                        const std::string& weights_file) {
@@ -146,7 +150,7 @@ absl::StatusOr<Weights> Weights::Open(ModelFolder& folder, std::string_view comp
                                       std::string_view weights_file) {
   Weights weights;
   weights.component_ = std::string(component);
-  const std::string file = absl::StrCat(weights.component_, "/", std::string(weights_file));
+  const std::string file = InComponent(weights.component_, weights_file);
   const std::string index_file = absl::StrCat(file, std::string(kIndexSuffix));
   if (folder.Exists(index_file)) {
     if (absl::Status status = weights.OpenSharded(folder, index_file); !status.ok()) return status;
@@ -167,15 +171,15 @@ absl::Status Weights::OpenSharded(ModelFolder& folder, const std::string& index_
 
   std::vector<std::string> absent;
   for (const auto& [shard, tensors] : *shards) {
-    if (!folder.Exists(absl::StrCat(component_, "/", shard))) absent.push_back(shard);
+    if (!folder.Exists(InComponent(component_, shard))) absent.push_back(shard);
   }
   if (!absent.empty()) {
-    return ModelInvalid(component_,
+    return ModelInvalid(component_.empty() ? "the folder" : component_,
                         absl::StrCat(absent.size(), " of ", shards->size(),
                                      " shards are missing: ", absl::StrJoin(absent, ", ")));
   }
   for (const auto& [shard, tensors] : *shards) {
-    auto opened = folder.OpenSafetensors(absl::StrCat(component_, "/", shard));
+    auto opened = folder.OpenSafetensors(InComponent(component_, shard));
     if (!opened.ok()) return opened.status();
     for (const std::string& tensor : tensors) {
       if (!(*opened)->entries().contains(tensor)) {
@@ -226,7 +230,7 @@ Tensor Weights::Take(const std::string& name, std::initializer_list<int64_t> sha
 
 bool Weights::Has(std::string_view name) const { return sources_.contains(std::string(name)); }
 
-void Weights::Ignore(absl::Span<const std::string_view> prefixes) {
+void Weights::Ignore(absl::Span<const std::string> prefixes) {
   ignored_.insert(ignored_.end(), prefixes.begin(), prefixes.end());
 }
 
@@ -247,7 +251,7 @@ absl::Status Weights::Check() const {
   AppendProblems("misshaped", misshaped_, problems);
   AppendProblems("unknown", extra, problems);
   if (problems.empty()) return absl::OkStatus();
-  return ModelInvalid(component_, problems);
+  return ModelInvalid(component_.empty() ? "the weights" : component_, problems);
 }
 
 void Weights::ReleasePages() const {

@@ -28,7 +28,8 @@ inline constexpr std::string_view kTransformersWeights = "model.safetensors";
 // reports all that is missing, misshaped or left over at once; only then are tensors packed.
 class Weights {
  public:
-  // `component`: the folder's name, "transformer". `weights_file`: the file's name when there are
+  // `component`: the folder's name, "transformer"; empty for a folder that is one network.
+  // `weights_file`: the file's name when there are
   // no shards. Formats of all files are checked here.
   static absl::StatusOr<Weights> Open(ModelFolder& folder, std::string_view component,
                                       std::string_view weights_file = kDiffusersWeights);
@@ -40,7 +41,7 @@ class Weights {
               const std::string& old_name = "");
   bool Has(std::string_view name) const;
   // Tensors that this version has no use for, by the beginning of their names.
-  void Ignore(absl::Span<const std::string_view> prefixes);
+  void Ignore(absl::Span<const std::string> prefixes);
 
   // OK, or one INVALID_ARGUMENT (MODEL_INVALID) that lists every missing, misshaped and left over
   // tensor with expected and found shapes (each kind up to kProblemsListedMax, then counted).

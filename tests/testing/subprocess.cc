@@ -15,8 +15,6 @@
 namespace darkroom::testing {
 namespace {
 
-constexpr int kTimeoutMs = 20'000;
-
 // Two ends: the test's, the program's.
 std::array<int, 2> OpenPipe() {
   std::array<int, 2> ends{-1, -1};
@@ -51,7 +49,8 @@ bool ReadFrom(int fd, std::string& text) {
 
 }  // namespace
 
-Subprocess::Subprocess(const std::vector<std::string>& arguments, const Options& options) {
+Subprocess::Subprocess(const std::vector<std::string>& arguments, const Options& options)
+    : silence_ms_max_(options.silence_ms_max) {
   const auto out = OpenPipe();
   const auto err = options.terminal ? OpenTerminal() : OpenPipe();
   out_fd_ = out[0];
@@ -86,7 +85,8 @@ Subprocess::~Subprocess() {
 
 bool Subprocess::ReadSome() {
   std::array<pollfd, 2> fds = {pollfd{out_fd_, POLLIN, 0}, pollfd{err_fd_, POLLIN, 0}};
-  if ((out_fd_ < 0 && err_fd_ < 0) || poll(fds.data(), fds.size(), kTimeoutMs) <= 0) return false;
+  if ((out_fd_ < 0 && err_fd_ < 0) || poll(fds.data(), fds.size(), silence_ms_max_) <= 0)
+    return false;
   if (fds[0].revents != 0 && !ReadFrom(out_fd_, out_)) {
     close(out_fd_);
     out_fd_ = -1;

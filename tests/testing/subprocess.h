@@ -13,6 +13,8 @@ class Subprocess {
     std::vector<std::string> environment;
     // Standard error is a terminal, as for a person.
     bool terminal = false;
+    // How long it may be silent before it counts as hanging.
+    int silence_ms_max = 20'000;
   };
   explicit Subprocess(const std::vector<std::string>& arguments)
       : Subprocess(arguments, Options()) {}
@@ -23,10 +25,10 @@ class Subprocess {
   Subprocess& operator=(const Subprocess&) = delete;
 
   // Reads until the output so far (both streams together) has `text`; false when the program ends,
-  // or 20 s pass, first.
+  // or is silent for too long, first.
   bool AwaitText(const std::string& text);
   void Signal(int signal);
-  // Reads to the end and returns the exit code; minus the signal that ended it. 20 s at most.
+  // Reads to the end and returns the exit code; minus the signal that ended it.
   int Wait();
 
   const std::string& out() const { return out_; }
@@ -36,6 +38,7 @@ class Subprocess {
   // Waits for output and reads it; false when both streams have ended or time is up.
   bool ReadSome();
 
+  const int silence_ms_max_;
   int pid_ = -1;
   int out_fd_ = -1;
   int err_fd_ = -1;

@@ -24,6 +24,7 @@ ALLOWED = {
     "device": {"base"},
     "parallel": {"device", "base"},
     "model": {"parallel", "device", "base"},
+    "evaluation": {"model", "media", "base"},
     "worker": {"model", "parallel", "device", "ipc", "media", "telemetry", "base"},
     "client": {"base"},
     "sim": {"engine", "scheduler", "tenancy", "ledger", "store", "base"},

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
@@ -17,6 +16,7 @@
 #include "main/cli/follower.h"
 #include "main/cli/input_file.h"
 #include "main/cli/previews.h"
+#include "main/cli/sampling_flags.h"
 
 namespace darkroom::cli {
 namespace {
@@ -27,10 +27,7 @@ constexpr absl::Duration kReconnectDelay = absl::Seconds(1);
 struct GenerateFlags {
   std::string model;
   std::string prompt;
-  std::optional<int32_t> steps;
-  std::optional<int64_t> seed;
-  std::string size;
-  std::optional<double> guidance_scale;
+  std::shared_ptr<SamplingFlags> sampling = std::make_shared<SamplingFlags>();
   int32_t num_images = 0;
   std::string out = kDefaultOut;
   std::string request_id;
@@ -38,11 +35,6 @@ struct GenerateFlags {
   bool no_metadata = false;
   bool validate_only = false;
   int wait_seconds = 60;
-  std::string negative_prompt;
-  std::optional<double> true_cfg_scale;
-  std::string sampler;
-  int32_t max_sequence_length = 0;
-  std::string noise_dtype;
   int32_t preview_every = 0;
   std::string preview_dir;
   // edit only
@@ -53,25 +45,6 @@ struct GenerateFlags {
   bool no_overlay = false;
 };
 
-absl::Status Usage(const std::string& message) {
-  return Error(absl::StatusCode::kInvalidArgument, "FLAG_INVALID", message);
-}
-
-// "512x256", or "512" for a square.
-absl::Status ParseSize(const std::string& text, v1::GenerateRequest& request) {
-  const std::vector<std::string> sides = absl::StrSplit(text, absl::ByAnyChar("xX"));
-  int32_t width = 0;
-  int32_t height = 0;
-  if (sides.empty() || sides.size() > 2 || !absl::SimpleAtoi(sides.front(), &width) ||
-      !absl::SimpleAtoi(sides.back(), &height)) {
-    return Usage(absl::StrCat("--size is \"", Printable(text, 40),
-                              "\"; must be WIDTHxHEIGHT in pixels, for example 256x256"));
-  }
-  request.set_width(width);
-  request.set_height(height);
-  return absl::OkStatus();
-}
-
 // A random UUID (version 4).
 std::string NewRequestId() {
   std::random_device device;  // the system's own source
@@ -81,13 +54,6 @@ std::string NewRequestId() {
                          0x8000 | (bits[2] >> 16 & 0x3fff), bits[2] & 0xffff, bits[3]);
 }
 
-absl::Status ParseNoiseDtype(const std::string& text, v1::Sampling& sampling) {
-  if (text == "f32") sampling.set_noise_dtype(v1::NOISE_DTYPE_F32);
-  if (text == "bf16") sampling.set_noise_dtype(v1::NOISE_DTYPE_BF16);
-  if (text.empty() || text == "f32" || text == "bf16") return absl::OkStatus();
-  return Usage(absl::StrCat("--noise-dtype is \"", Printable(text, 40), "\"; must be f32 or bf16"));
-}
-
 absl::Status ParsePolarity(const GenerateFlags& flags, v1::InputImage& mask) {
   if (flags.mask_polarity == "white") mask.set_polarity(v1::MASK_POLARITY_WHITE_IS_PAINTED);
   if (flags.mask_polarity == "black") mask.set_polarity(v1::MASK_POLARITY_BLACK_IS_PAINTED);
@@ -95,7 +61,7 @@ absl::Status ParsePolarity(const GenerateFlags& flags, v1::InputImage& mask) {
     mask.set_polarity(v1::MASK_POLARITY_TRANSPARENT_IS_PAINTED);
   }
   if (mask.polarity() != v1::MASK_POLARITY_UNSPECIFIED) return absl::OkStatus();
-  return Usage(absl::StrCat(
+  return UsageError(absl::StrCat(
       flags.mask_polarity.empty()
           ? "--mask needs --mask-polarity"
           : absl::StrCat("--mask-polarity is \"", Printable(flags.mask_polarity, 40), "\""),
@@ -106,7 +72,7 @@ absl::Status AddPictures(const GenerateFlags& flags, Client& client, v1::Generat
   if (flags.init.empty()) return absl::OkStatus();
   // The command line first: files are read, and perhaps uploaded, for one that is right.
   if (flags.mask.empty() && (!flags.mask_polarity.empty() || flags.no_overlay)) {
-    return Usage("--mask-polarity and --no-overlay need --mask");
+    return UsageError("--mask-polarity and --no-overlay need --mask");
   }
   v1::InputImage where;
   where.set_role(v1::INPUT_ROLE_MASK);
@@ -124,28 +90,12 @@ absl::Status AddPictures(const GenerateFlags& flags, Client& client, v1::Generat
   return AttachPicture(flags.mask, client, mask);
 }
 
-absl::Status AddSampling(const GenerateFlags& flags, v1::Sampling& sampling) {
-  if (flags.steps) sampling.set_steps(*flags.steps);
-  if (flags.seed) sampling.set_seed(*flags.seed);
-  if (flags.guidance_scale) sampling.set_guidance_scale(*flags.guidance_scale);
-  if (flags.true_cfg_scale) sampling.set_true_cfg_scale(*flags.true_cfg_scale);
-  sampling.set_sampler(flags.sampler);
-  sampling.set_max_sequence_length(flags.max_sequence_length);
-  return ParseNoiseDtype(flags.noise_dtype, sampling);
-}
-
 absl::StatusOr<v1::GenerateRequest> RequestOf(const GenerateFlags& flags) {
   v1::GenerateRequest request;
   request.set_model(ModelNameOf(flags.model));
   request.set_prompt(flags.prompt);
-  if (!flags.size.empty()) {
-    if (absl::Status status = ParseSize(flags.size, request); !status.ok()) return status;
-  }
+  if (absl::Status status = FillSampling(*flags.sampling, request); !status.ok()) return status;
   request.set_num_images(flags.num_images);
-  request.set_negative_prompt(flags.negative_prompt);
-  if (absl::Status status = AddSampling(flags, *request.mutable_sampling()); !status.ok()) {
-    return status;
-  }
   if (flags.preview_every != 0) {
     request.mutable_preview()->set_every_n_steps(flags.preview_every);
   }
@@ -164,10 +114,10 @@ absl::StatusOr<v1::GenerateRequest> RequestOf(const GenerateFlags& flags) {
 absl::Status CheckPreviews(const GenerateFlags& flags, const Previews& previews) {
   if (flags.preview_every == 0) {
     return flags.preview_dir.empty() ? absl::OkStatus()
-                                     : Usage("--preview-dir needs --preview-every");
+                                     : UsageError("--preview-dir needs --preview-every");
   }
   if (!previews.wanted()) {
-    return Usage("this terminal shows no pictures; say where they go with --preview-dir");
+    return UsageError("this terminal shows no pictures; say where they go with --preview-dir");
   }
   return previews.Check();
 }
@@ -317,19 +267,7 @@ void AddRequestOptions(CLI::App* command, const std::shared_ptr<GenerateFlags>& 
       ->add_option("--prompt", flags->prompt,
                    "What to show; for a class-conditional model the name of a class")
       ->required();
-  command->add_option("--steps", flags->steps, "Denoising steps");
-  command->add_option("--seed", flags->seed, "Seed; picked and told when left out");
-  command->add_option("--size", flags->size, "WIDTHxHEIGHT in pixels");
-  command->add_option("--guidance-scale", flags->guidance_scale,
-                      "Classifier-free guidance, 1 to 30; 1 turns it off");
-  command->add_option("--negative-prompt", flags->negative_prompt, "What not to show");
-  command->add_option("--true-cfg-scale", flags->true_cfg_scale,
-                      "Classifier-free guidance of a model with distilled guidance, 1 to 30");
-  command->add_option("--sampler", flags->sampler, "Sampler; `models NAME` tells which there are");
-  command->add_option("--max-sequence-length", flags->max_sequence_length,
-                      "Longest prompt in tokens (default: the model's)");
-  command->add_option("--noise-dtype", flags->noise_dtype,
-                      "f32 or bf16: the type that diffusers draws its noise in (default f32)");
+  AddSamplingOptions(command, "Seed; picked and told when left out", flags->sampling);
   command->add_option("--num-images", flags->num_images, "Images to make (default 1)");
 }
 

@@ -95,6 +95,7 @@ int ShowModel(const std::string& name, Session& session) {
       {"samplers", SamplersText(*model)},
       {"prompt tokens", TokensText(*model)},
       {"images", absl::StrCat("up to ", model->limits().images_max())},
+      {"precision", model->precision()},
       {"license", model->license()},
       {"digest", model->digest()},
       {"numerics id", model->numerics_id()},

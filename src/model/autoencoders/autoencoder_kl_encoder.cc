@@ -39,18 +39,9 @@ AutoencoderKlEncoder::AutoencoderKlEncoder(const AutoencoderKlConfig& config, We
   down_blocks_.resize(levels);
   for (size_t i = 0; i < levels; ++i) {
     const int64_t channels = config.block_channels[i];
-    const std::string name = absl::StrCat("encoder.down_blocks.", i);
-    DownBlock& block = down_blocks_[i];
-    block.resnets.resize(static_cast<size_t>(config.layers_per_block));
-    for (size_t j = 0; j < block.resnets.size(); ++j) {
-      block.resnets[j].Take(weights, absl::StrCat(name, ".resnets.", j), before, channels);
-      before = channels;
-    }
-    if (i + 1 == levels) continue;
-    block.downsampler = std::make_unique<kl::Conv>();
-    block.downsampler->Take(weights, name + ".downsamplers.0.conv", channels, channels, 3);
-    block.downsampler->stride = 2;
-    block.downsampler->padding = {.bottom = 1, .right = 1};
+    down_blocks_[i].Take(weights, absl::StrCat("encoder.down_blocks.", i), before, channels,
+                         config.layers_per_block, /*downsampled=*/i + 1 < levels);
+    before = channels;
   }
   mid_.Take(weights, "encoder.mid_block", config);
   norm_out_.Take(weights, "encoder.conv_norm_out", before);
@@ -63,11 +54,8 @@ absl::Status AutoencoderKlEncoder::Load(Ops& ops, Stream& stream) {
   ops_ = &ops;
   workspace_ = std::make_unique<Workspace>(ops);
   absl::Status status = conv_in_.Load(ops);
-  for (DownBlock& block : down_blocks_) {
-    for (kl::Resnet& resnet : block.resnets) {
-      if (status.ok()) status = resnet.Load(ops, stream);
-    }
-    if (status.ok() && block.downsampler != nullptr) status = block.downsampler->Load(ops);
+  for (kl::DownBlock& block : down_blocks_) {
+    if (status.ok()) status = block.Load(ops, stream);
   }
   if (status.ok()) status = mid_.Load(ops, stream);
   if (status.ok()) status = norm_out_.Load(ops, stream);

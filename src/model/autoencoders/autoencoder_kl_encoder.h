@@ -41,11 +41,6 @@ class AutoencoderKlEncoder {
   void set_probe(Probe probe) { probe_ = std::move(probe); }
 
  private:
-  struct DownBlock {
-    std::vector<kl::Resnet> resnets;
-    std::unique_ptr<kl::Conv> downsampler;  // stride 2, padded at the right and at the bottom
-  };
-
   kl::Canvas MakeCanvas(char* base, int height, int width) const;
   absl::Status Run(kl::Canvas& canvas) const;
   void Show(std::string_view name, const Tensor& tensor) const {
@@ -54,7 +49,7 @@ class AutoencoderKlEncoder {
 
   AutoencoderKlConfig config_;
   kl::Conv conv_in_, conv_out_, quant_conv_;
-  std::vector<DownBlock> down_blocks_;
+  std::vector<kl::DownBlock> down_blocks_;
   kl::MidBlock mid_;
   kl::Norm norm_out_;
 

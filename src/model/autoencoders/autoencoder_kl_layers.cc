@@ -5,6 +5,8 @@
 #include <iterator>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 namespace darkroom::kl {
 namespace {
 
@@ -67,6 +69,28 @@ absl::Status Resnet::Load(Ops& ops, Stream& stream) {
   if (status.ok()) status = norm2.Load(ops, stream);
   if (status.ok()) status = conv2.Load(ops);
   if (status.ok() && shortcut != nullptr) status = shortcut->Load(ops);
+  return status;
+}
+
+void DownBlock::Take(Weights& weights, const std::string& name, int64_t in, int64_t out,
+                     int resnet_count, bool downsampled) {
+  resnets.resize(static_cast<size_t>(resnet_count));
+  for (size_t i = 0; i < resnets.size(); ++i) {
+    resnets[i].Take(weights, absl::StrCat(name, ".resnets.", i), i == 0 ? in : out, out);
+  }
+  if (!downsampled) return;
+  downsampler = std::make_unique<Conv>();
+  downsampler->Take(weights, name + ".downsamplers.0.conv", out, out, 3);
+  downsampler->stride = 2;
+  downsampler->padding = {.bottom = 1, .right = 1};
+}
+
+absl::Status DownBlock::Load(Ops& ops, Stream& stream) {
+  absl::Status status;
+  for (Resnet& resnet : resnets) {
+    if (status.ok()) status = resnet.Load(ops, stream);
+  }
+  if (status.ok() && downsampler != nullptr) status = downsampler->Load(ops);
   return status;
 }
 

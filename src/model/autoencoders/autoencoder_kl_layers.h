@@ -48,6 +48,17 @@ struct Resnet {
   std::unique_ptr<Conv> shortcut;  // only where the number of channels changes
 };
 
+// One level on the way from pixels to latents, diffusers' DownEncoderBlock2D.
+struct DownBlock {
+  // Names from `name`.resnets.0 on. `downsampled`: all levels but the last are.
+  void Take(Weights& weights, const std::string& name, int64_t in, int64_t out, int resnet_count,
+            bool downsampled);
+  absl::Status Load(Ops& ops, Stream& stream);
+
+  std::vector<Resnet> resnets;
+  std::unique_ptr<Conv> downsampler;  // stride 2, padded at the right and at the bottom; or none
+};
+
 // All pixels attend to each other with one head as wide as the picture has channels.
 struct Attention {
   // Also under the names that diffusers gave them at first.

@@ -41,15 +41,21 @@ absl::StatusOr<ClipTextConfig> ReadClipTextConfig(ConfigReader& reader) {
   reader.Ignore({"_name_or_path", "architectures", "attention_dropout", "bos_token_id", "dropout",
                  "dtype", "initializer_factor", "initializer_range", "pad_token_id",
                  "projection_dim", "torch_dtype", "transformers_version"});
+  // What every configuration of transformers has when it stands inside another one.
+  reader.Ignore({"chunk_size_feed_forward", "id2label", "is_encoder_decoder", "label2id",
+                 "output_attentions", "output_hidden_states", "problem_type", "return_dict"});
   if (absl::Status status = reader.Finish(); !status.ok()) return status;
   return config;
 }
 
-ClipTextEncoder::ClipTextEncoder(const ClipTextConfig& config, Weights& weights) : config_(config) {
+ClipTextEncoder::ClipTextEncoder(const ClipTextConfig& config, Weights& weights,
+                                 std::string_view prefix)
+    : config_(config) {
   const int64_t width = config_.width;
   const int64_t feed_forward = config_.feed_forward;
   const std::string table = "embeddings.token_embedding.weight";
-  const std::string model = weights.Has("text_model." + table) ? "text_model." : "";
+  const std::string long_name = absl::StrCat(std::string(prefix), "text_model.");
+  const std::string model = weights.Has(long_name + table) ? long_name : std::string(prefix);
   const auto norm = [&](const std::string& name) {
     return NormSource{weights.Take(name + ".weight", {width}),
                       weights.Take(name + ".bias", {width})};
@@ -71,7 +77,7 @@ ClipTextEncoder::ClipTextEncoder(const ClipTextConfig& config, Weights& weights)
   }
   final_norm_source_ = norm(model + "final_layer_norm");
   // Older versions wrote 0, 1, 2, ... into the file.
-  weights.Ignore({"text_model.embeddings.position_ids", "embeddings.position_ids"});
+  weights.Ignore({model + "embeddings.position_ids"});
 }
 
 absl::StatusOr<ClipTextEncoder::Norm> ClipTextEncoder::LoadNorm(const NormSource& source,

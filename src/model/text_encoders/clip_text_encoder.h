@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -42,8 +43,9 @@ absl::StatusOr<ClipTextConfig> ReadClipTextConfig(ConfigReader& reader);
 class ClipTextEncoder final : public TextEncoder {
  public:
   // First pass: takes every tensor from `weights`, which must outlive this object, since rows of
-  // the embedding table are read there. Check `weights` before Load.
-  ClipTextEncoder(const ClipTextConfig& config, Weights& weights);
+  // the embedding table are read there. Check `weights` before Load. `prefix`: what stands before
+  // every name, where the encoder is a part of something, "text."; or nothing.
+  ClipTextEncoder(const ClipTextConfig& config, Weights& weights, std::string_view prefix = "");
   // Second pass: packs the tensors; once more, in the place of what was packed.
   absl::Status Load(DType compute, Ops& ops, Stream& stream);
 

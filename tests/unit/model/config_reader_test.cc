@@ -56,6 +56,20 @@ TEST(ConfigReaderTest, ReportsEveryProblemAtOnce) {
                     HasSubstr("surprise is not a known field")));
 }
 
+TEST(ConfigReaderTest, ConfigurationsInsideOneAnother) {
+  const Json json = Json::parse(R"({"inner": {"i": 3}, "list": [], "nothing": null})");
+  ConfigReader reader(json, "x.json");
+  const Json* inner = reader.Object("inner");
+  ASSERT_NE(inner, nullptr);
+  EXPECT_EQ(inner->at("i"), 3);
+  for (const char* field : {"list", "nothing", "absent"}) {
+    EXPECT_EQ(reader.Object(field), nullptr) << field;
+  }
+  EXPECT_THAT(std::string(reader.Finish().message()),
+              AllOf(HasSubstr("list must be an object"), HasSubstr("nothing is missing"),
+                    HasSubstr("absent is missing; it must be an object")));
+}
+
 TEST(ConfigReaderTest, TypesAreExact) {
   const auto read_int = [](ConfigReader& reader) {
     const int64_t value = reader.Int("i", -5, 5, 2);

@@ -81,6 +81,7 @@ TEST_F(LoadPipelineTest, DescribesTheModel) {
   const v1::Numerics& numerics = (*pipeline)->numerics();
   EXPECT_EQ(numerics.model_digest(), model.digest());
   EXPECT_EQ(numerics.precision(), "f32");
+  EXPECT_EQ(model.precision(), "f32");
   EXPECT_EQ(numerics.backend(), "cpu");
   EXPECT_EQ(numerics.isa(), "reference");
   EXPECT_EQ(numerics.version(), kNumericsVersion);

@@ -31,6 +31,16 @@ TEST(ModelFolderTest, KnowsFamilyAndComponents) {
   }
 }
 
+TEST(ModelFolderTest, ANetworkInAFolderOfItsOwn) {
+  const testing::TempFolder folder;
+  folder.Write("config.json", R"({"_class_name": "CaptionScorer", "size": 3})");
+  const auto opened = ModelFolder::Open(folder.path(), ModelFolder::kConfigFile);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_EQ(opened->family(), "CaptionScorer");
+  EXPECT_EQ(opened->index().at("size"), 3);
+  EXPECT_EQ(ErrorReason(ModelFolder::Open(folder.path()).status()), "MODEL_INVALID");
+}
+
 TEST(ModelFolderTest, FoldersThatAreNone) {
   const testing::TempFolder folder;
   const auto problem = [&](const std::string& path) {
