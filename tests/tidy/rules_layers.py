@@ -26,7 +26,7 @@ ALLOWED = {
     "model": {"parallel", "device", "base"},
     "worker": {"model", "parallel", "device", "ipc", "media", "telemetry", "base"},
     "client": {"base"},
-    "sim": {"engine", "scheduler", "tenancy", "ledger", "store", "base"},
+    "simulator": {"scheduler", "base"},
 }
 ALLOWED["main"] = set(ALLOWED)
 
