@@ -212,7 +212,10 @@ void Controller::SubmitJobs(GenerationRecord& record, Now now, Commands& command
     specs.push_back(spec);
   }
   const std::string name = record.generation.name();
-  for (const auto& spec : specs) Schedule(scheduler::JobSubmitted{spec}, now, commands);
+  for (const auto& spec : specs) {
+    // A refused job ends its generation and its other jobs with it.
+    if (jobs_.contains(spec.id)) Schedule(scheduler::JobSubmitted{spec}, now, commands);
+  }
   const auto it = generations_.find(name);
   if (it != generations_.end() && specs.empty() && !it->second.ended) {
     // Crashed between its last output and its end.

@@ -108,6 +108,7 @@ class Controller {
   void Apply(const scheduler::JobFinished& order, Now now, Commands& commands);
   void Apply(const scheduler::JobRequeued& order, Now now, Commands& commands);
   void Apply(const scheduler::JobQuarantined& order, Now now, Commands& commands);
+  void Apply(const scheduler::JobRefused& order, Now now, Commands& commands);
   void OrderMedia(const scheduler::RunPlan& order, Commands& commands);
   void OnPlanStarted(const WorkerSaid& said, Now now, Commands& commands);
   void OnPlanDone(WorkerSaid& said, Now now, Commands& commands);

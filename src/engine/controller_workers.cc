@@ -23,6 +23,13 @@ absl::Status WorkerCrashed() {
                "the request was given up");
 }
 
+absl::Status JobNotTaken(const scheduler::JobRefused& refused) {
+  Error error(absl::StatusCode::kResourceExhausted, "OVERLOADED",
+              "the daemon holds as many jobs as it can");
+  if (refused.retry_after_ns > 0) error.RetryAfter(absl::Nanoseconds(refused.retry_after_ns));
+  return error;
+}
+
 absl::Status PutInputs(const JobInputs& inputs, const v1::GenerateRequest& request,
                        TensorWriter& writer, v1::OpenSlot& open) {
   const auto put = [&](const Payload& picture, std::initializer_list<int64_t> shape,
@@ -193,6 +200,14 @@ void Controller::Apply(const scheduler::JobQuarantined& order, Now now, Commands
   const std::string name = jobs_.at(order.job).generation;
   jobs_.erase(order.job);
   Fail(generations_.at(name), WorkerCrashed(), now, commands);
+}
+
+void Controller::Apply(const scheduler::JobRefused& order, Now now, Commands& commands) {
+  const auto it = jobs_.find(order.job);
+  if (it == jobs_.end()) return;
+  const std::string name = it->second.generation;
+  jobs_.erase(it);
+  Fail(generations_.at(name), JobNotTaken(order), now, commands);
 }
 
 // ---- workers to scheduler ----

@@ -28,4 +28,31 @@ std::vector<int64_t> SplitExactly(int64_t total_ns, const std::vector<int64_t>& 
   return shares;
 }
 
+std::vector<int64_t> SplitCapped(int64_t total_ns, const std::vector<int64_t>& weights,
+                                 const std::vector<int64_t>& caps) {
+  __int128 room = 0;
+  for (size_t i = 0; i < caps.size(); ++i) room += weights[i] > 0 ? caps[i] : 0;
+  if (room < total_ns) return SplitExactly(total_ns, weights);
+
+  std::vector<int64_t> open = weights;
+  std::vector<int64_t> shares(weights.size(), 0);
+  int64_t left = total_ns;
+  // Each round but the last closes at least one entry.
+  for (size_t round = 0; round <= weights.size(); ++round) {
+    const std::vector<int64_t> split = SplitExactly(left, open);
+    bool capped = false;
+    for (size_t i = 0; i < open.size(); ++i) {
+      if (open[i] == 0 || split[i] <= caps[i]) continue;
+      shares[i] = caps[i];
+      left -= caps[i];
+      open[i] = 0;
+      capped = true;
+    }
+    if (capped) continue;
+    for (size_t i = 0; i < open.size(); ++i) shares[i] += split[i];
+    break;
+  }
+  return shares;
+}
+
 }  // namespace darkroom::scheduler

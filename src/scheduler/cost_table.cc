@@ -17,19 +17,26 @@ constexpr double kCorrectionMax = 1000.0;
 
 CostTable::CostTable(const std::vector<CostPoint>& points) {
   correction_.fill(1.0);
-  for (const CostPoint& point : points) points_[static_cast<int>(point.stage)].push_back(point);
+  for (const CostPoint& point : points) {
+    if (point.tokens > 0 && point.nanos > 0)
+      points_[static_cast<int>(point.stage)].push_back(point);
+  }
   for (auto& stage : points_) {
     std::sort(stage.begin(), stage.end(),
               [](const CostPoint& a, const CostPoint& b) { return a.tokens < b.tokens; });
+    // A larger batch that was measured faster was measured wrong.
+    int64_t least = 1;
+    for (CostPoint& point : stage) least = point.nanos = std::max(point.nanos, least);
   }
 }
 
 int64_t CostTable::Profile(Stage stage, int64_t tokens) const {
   const auto& points = points_[static_cast<int>(stage)];
   if (points.empty()) return std::max<int64_t>(1, tokens) * kDefaultNanosPerToken;
-  for (const CostPoint& point : points) {
-    if (tokens <= point.tokens) return std::max<int64_t>(1, point.nanos);
-  }
+  const auto it = std::lower_bound(
+      points.begin(), points.end(), tokens,
+      [](const CostPoint& point, int64_t wanted) { return point.tokens < wanted; });
+  if (it != points.end()) return it->nanos;
   // Beyond the profile the work is compute-bound: time grows with the tokens.
   const CostPoint& last = points.back();
   return std::max<int64_t>(

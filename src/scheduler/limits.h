@@ -19,4 +19,21 @@ inline constexpr int kCrashesTotalMax = 16;
 // Predicted nanoseconds per token where a replica brought no cost table.
 inline constexpr int64_t kDefaultNanosPerToken = 1000;
 
+// Jobs that the scheduler holds, waiting and running: beyond, new ones are shed.
+inline constexpr size_t kJobsMax = 1'000'000;
+// Jobs that wait which one decision looks at, per model: bounds its time.
+inline constexpr int kCandidatesMax = 48;
+// Replicas that are asked for a guarantee before a job is refused it.
+inline constexpr int kPlacementTriesMax = 64;
+// Jobs ahead that a client is told; beyond, it is told this many.
+inline constexpr int64_t kJobsAheadMax = 1000;
+// Fields of a job: denoising steps, their segments, tokens of one step or image.
+inline constexpr int32_t kStepsMax = 100'000;
+inline constexpr int32_t kSegmentsMax = 4096;
+inline constexpr int64_t kTokensMax = int64_t{1} << 40;
+// Fields of a replica: slots, and the points of its cost table.
+inline constexpr int32_t kSlotsMax = 4096;
+inline constexpr size_t kCostPointsMax = 4096;
+inline constexpr size_t kReplicaModelsMax = 256;
+
 }  // namespace darkroom::scheduler

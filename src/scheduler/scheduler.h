@@ -1,145 +1,184 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <deque>
 #include <map>
-#include <set>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/node_hash_map.h"
+#include "scheduler/cost_error.h"
 #include "scheduler/cost_table.h"
 #include "scheduler/fair_share.h"
+#include "scheduler/job.h"
+#include "scheduler/policy_config.h"
+#include "scheduler/replica.h"
+#include "scheduler/token_bucket.h"
 #include "scheduler/types.h"
+#include "scheduler/wait_queue.h"
 
 namespace darkroom::scheduler {
 
 // Decides which jobs run together, where, at every step. Pure: no thread, clock, lock, socket or
-// random number; the same events give the same commands.
+// random number; the same events give the same commands. docs/scheduling.md describes the policy.
 //
 // A job goes through encode, image encode where it starts from a picture, its denoising steps,
-// decode and media encode. It takes a slot on one replica for all but the last. Each plan runs one
-// stage for the jobs of one packed batch; jobs join and leave at every step. While one plan runs,
-// the next is already staged, built on the assumption that the first succeeds.
-//
-// Policy: tenants take turns by weighted virtual time, a tenant's own jobs by arrival; a batch is
-// filled in that order up to the replica's token budget. Decoding comes before denoising of the
-// same tenant, and a job that would fit into the running batch is let in at once, because below the
-// knee its tokens are almost free.
+// decode and media encode, or those of them that it needs. It takes a slot on one replica for all
+// but the last. Each plan runs one stage for the jobs of one packed batch; jobs join and leave at
+// every step. While one plan runs, the next may be staged, built on the assumption that the first
+// succeeds.
 class Scheduler {
  public:
+  explicit Scheduler(PolicyConfig config = {}) : config_(config), fair_(config.burst_credit_ns) {}
+
   // Steps between checkpoints of a running job, 1 at least.
   void set_checkpoint_steps(int32_t steps) { checkpoint_steps_ = steps; }
 
-  // Appends to `commands`. `now_ns` is monotonic.
+  // Appends to `commands`. `now_ns` is monotonic; a clock that jumps back stands still instead. An
+  // event that CheckEvent (event_check.h) refuses changes nothing; a job is answered JobRefused.
   void Handle(const Event& event, int64_t now_ns, std::vector<Command>& commands);
 
-  // Jobs of the tenant that wait and arrived before this one; for the client's `position`.
+  // Jobs of the tenant that wait and are served before this one, up to kJobsAheadMax; for the
+  // client's `position`.
   int64_t JobsAhead(JobId id) const;
   // Predicted nanoseconds until the job ends if nothing else arrives: its own remaining work on its
   // replica at the present batch. 0 when unknown.
   int64_t PredictRemaining(JobId id) const;
+  // Predicted nanoseconds until the job takes a slot, from what waits before it; 0: it has one.
+  int64_t PredictWait(JobId id) const;
   size_t job_count() const { return jobs_.size(); }
-  size_t running_count() const;
+  size_t running_count() const { return running_; }
   double VirtualTime(TenantId tenant) const { return fair_.VirtualTime(tenant); }
+  double epsilon() const { return cost_error_.Epsilon(); }
 
   // The invariants of the bookkeeping that do not hold, in words. For tests.
   std::vector<std::string> BrokenInvariants() const;
 
  private:
-  // Where a job is: `step` is the next denoising step to run, kept through encode (where to
-  // resume).
-  struct Position {
-    Stage stage = Stage::kEncode;
-    int32_t step = 0;
-    auto operator<=>(const Position&) const = default;
+  // A job that the next plan of a replica could hold.
+  struct Candidate {
+    Job* job = nullptr;
+    int rank = 0;  // of its lane
+    bool late = false;
+    bool is_protected = true;
+    int64_t key = 0;
+    // The longest step that it can take part in at every step to come and be in time.
+    int64_t step_ns_max = 0;
   };
-  struct Job {
-    JobSpec spec;
-    uint64_t arrival = 0;  // order of arrival
-    Position next;         // what the next plan may run
-    int32_t checkpoint_step = 0;
-    int in_flight = 0;  // plans that hold this job
-    ReplicaId replica = kNowhere;
-    uint32_t slot = 0;
-    uint64_t epoch = 0;
-    NumericsKey numerics = 0;  // of the replica whose checkpoint it continues
-    // Times in a row that a worker died while this job ran at `crashed_at`; 0 once it is past that.
-    int crashes = 0;
-    int crashes_total = 0;
-    Position crashed_at;
-  };
-  struct PlanItem {
-    JobId job = 0;
-    TenantId tenant = 0;
-    Position at;
+  struct Batch {
+    Stage stage = Stage::kDenoise;
+    int32_t segments = 1;
+    int64_t predicted_ns = 0;
     int64_t tokens = 0;
-    int64_t predicted_share_ns = 0;
+    bool mixed = false;      // several tenants
+    bool exclusive = false;  // one of them shares no batch
+    std::vector<Job*> jobs;
   };
-  struct Plan {
-    uint64_t sequence = 0;
-    Stage stage = Stage::kEncode;
-    int64_t tokens = 0;
-    std::vector<PlanItem> items;
+  struct Tenant {
+    TenantLimits limits;
+    std::optional<TokenBucket> bucket;
+    int64_t running = 0;
+    absl::btree_set<JobId> jobs;
   };
-  struct Replica {
-    ReplicaSpec spec;
-    CostTable cost{{}};
-    std::set<uint32_t> free_slots;
-    std::set<JobId> residents;
-    std::map<TenantId, int> residents_of;
-    std::deque<Plan> plans;
-    uint64_t last_sequence = 0;
-  };
-  // Jobs in their tenants' order of arrival.
-  using Queues = std::map<TenantId, std::map<uint64_t, JobId>>;
-  // Jobs that a plan could hold, per tenant in order.
-  using Candidates = std::map<TenantId, std::vector<JobId>>;
 
-  static constexpr ReplicaId kNowhere = -1;
-
+  // ---- events (scheduler.cc) ----
   void On(const ReplicaAttached& event, std::vector<Command>& commands);
   void On(const ReplicaLost& event, std::vector<Command>& commands);
   void On(const TenantWeight& event, std::vector<Command>& commands);
+  void On(const TenantLimits& event, std::vector<Command>& commands);
+  void On(const TenantRemoved& event, std::vector<Command>& commands);
   void On(const JobSubmitted& event, std::vector<Command>& commands);
   void On(const JobEnded& event, std::vector<Command>& commands);
   void On(const PlanFinished& event, std::vector<Command>& commands);
-
-  // Gives every replica with room its next plans.
-  void Dispatch(std::vector<Command>& commands);
-  bool DispatchOne(ReplicaId id, Replica& replica, std::vector<Command>& commands);
-  std::vector<JobId> ChooseMedia(const Replica& replica) const;
-  std::vector<JobId> ChooseNewcomers(const Replica& replica) const;
-  std::vector<JobId> ChooseResidents(const Replica& replica) const;
-  // Takes candidates in fair order while they fit.
-  std::vector<JobId> Pack(Candidates candidates, const Replica& replica, Stage stage,
-                          int64_t tokens_max, int jobs_max) const;
-  bool MayJoin(const std::vector<JobId>& batch, const Job& job) const;
-
-  void SendPlan(ReplicaId id, Replica& replica, Stage stage, const std::vector<JobId>& batch,
-                std::vector<Command>& commands);
-  void TakeSlot(ReplicaId id, Replica& replica, Job& job, std::vector<Command>& commands);
-  void LeaveSlot(Job& job, std::vector<Command>& commands);
+  void FinishItem(const Plan& plan, const PlanItem& item, const PlanFinished::Item& result,
+                  int64_t nanos, std::vector<Command>& commands);
   // The job was in the plan that ran when its worker died.
   static void Suspect(Job& job, const Position& at);
   void Requeue(Job& job, std::vector<Command>& commands);
-  void FinishItem(const PlanItem& item, const PlanFinished::Item& result, int64_t nanos,
-                  std::vector<Command>& commands);
+  // Takes the job out of everything.
+  void Drop(Job& job, std::vector<Command>& commands);
+  void Erase(JobId id);
 
-  static Position After(const Position& at, const JobSpec& spec);
-  static int64_t Tokens(const JobSpec& spec, Stage stage);
-  Queues& QueueOf(Stage stage) { return stage == Stage::kMediaEncode ? media_ : waiting_; }
-  void Enqueue(const Job& job);
-  void Dequeue(const Job& job);
+  // ---- admission (scheduler_admission.cc) ----
+  std::optional<JobRefused> Refuse(const JobSpec& spec);
+  std::optional<JobRefused> RefuseByDeadline(const Job& job) const;
+  // Puts the job on a replica's timeline, or tells the earliest deadline that one could promise.
+  bool Place(Job& job, int64_t& earliest_ns);
+  JobCost Predict(const JobSpec& spec, int64_t hardware) const;
+  void FillDeadline(Job& job) const;
 
-  std::map<JobId, Job> jobs_;
+  // ---- forming batches (scheduler_dispatch.cc) ----
+  void Dispatch(std::vector<Command>& commands);
+  // Gives the replica one more plan; false when it has no room or there is nothing for it.
+  bool DispatchOne(ReplicaId id, std::vector<Command>& commands);
+  bool DispatchMedia(ReplicaId id, Replica& replica, std::vector<Command>& commands);
+  void Gather(ReplicaId id, Replica& replica, int64_t start_ns);
+  void GatherWaiting(Replica& replica, const Group& group, int64_t start_ns);
+  void AddCandidate(Job& job, int64_t key, int64_t start_ns);
+  // The candidate that goes first although it is not the first in order, or the first.
+  size_t ChooseHead(Replica& replica, bool& from_reserve) const;
+  bool MayHead(const Replica& replica, const Candidate& candidate) const;
+  // Fills a batch in order around its head, up to the knee, as far as no member gets late.
+  // `limit_ns`: of the quantum; `same_stage`: only jobs that are where the head is.
+  Batch Pack(const Replica& replica, size_t head, int64_t limit_ns, bool same_stage) const;
+  bool MayJoin(const Batch& batch, const Job& job, const Replica& replica, bool same_stage) const;
+  // Of a batch whose members are not all ready to denoise, those that are furthest from it run
+  // first. Of a step, as many segments as the quantum allows.
+  void NarrowToStage(const Replica& replica, int64_t limit_ns, Batch& batch) const;
+  // A batch around the first guaranteed job that can go on; `otherwise` when none can.
+  Batch FirstGuaranteed(const Replica& replica, int64_t room_ns, Batch otherwise) const;
+  void SendPlan(ReplicaId id, Replica& replica, const Batch& batch, std::vector<Command>& commands);
+
+  // ---- slots, queues and the indexes over them (scheduler_queues.cc) ----
+  void TakeSlot(ReplicaId id, Replica& replica, Job& job, std::vector<Command>& commands);
+  void LeaveSlot(Job& job, std::vector<Command>& commands);
+  void Enqueue(Job& job);
+  void Dequeue(Job& job);
+  void Unplace(Job& job);
+  // Jobs whose deadline has become out of reach while they waited move among the late.
+  void MoveLate();
+  void MoveProtected();
+  void Rekey(Group& group, const GroupKey& key);
+  void SetHungry(ReplicaId id, const Replica& replica, bool add);
+  GroupKey GroupOf(const Job& job) const;
+  const CostTable& CostOf(int64_t hardware, ModelId model) const;
+  CostTable& CostOf(const Replica& replica, ModelId model);
+  int SlotsLeft(const Replica& replica, const Tenant& tenant, TenantId id) const;
+  // The lanes in the order in which the policy serves them.
+  Lane LaneOfRank(int rank) const;
+  int RankOf(bool late, bool is_protected) const;
+
+  PolicyConfig config_;
+  int64_t now_ns_ = 0;
+
+  absl::node_hash_map<JobId, Job> jobs_;
+  absl::node_hash_map<TenantId, Tenant> tenants_;
   std::map<ReplicaId, Replica> replicas_;
-  Queues waiting_;  // hold no slot, wait for encode
-  Queues media_;    // hold no slot, wait for media encode
+  absl::btree_map<GroupKey, Group> groups_;
+  // Groups that a tenant has waiting jobs in.
+  absl::flat_hash_map<TenantId, absl::btree_map<GroupKey, int>> groups_of_;
+  // Waiting jobs that can still be in time, by when they no longer can.
+  absl::btree_set<std::pair<int64_t, JobId>> latest_starts_;
+  // Costs by hardware and model, shared by replicas.
+  std::map<std::pair<int64_t, ModelId>, CostTable> costs_;
+  CostError cost_error_;
   FairShare fair_;
+
   uint64_t last_arrival_ = 0;
   uint64_t last_epoch_ = 0;
   int32_t checkpoint_steps_ = 10;
+  size_t running_ = 0;
+
+  // What the event at hand may have given work to.
+  absl::btree_set<ReplicaId> touched_replicas_;
+  absl::btree_set<GroupKey> touched_groups_;
+  std::vector<Candidate> candidates_;               // of the decision at hand
+  absl::flat_hash_map<TenantId, int> slots_taken_;  // by them
+  std::vector<TenantId> changed_;
 };
 
 }  // namespace darkroom::scheduler

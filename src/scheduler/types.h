@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -24,13 +25,21 @@ enum class ServiceClass : uint8_t { kGuaranteed, kTarget, kBestEffort };
 
 inline constexpr int64_t kNoDeadline = std::numeric_limits<int64_t>::max();
 
+inline constexpr uint8_t StageBit(Stage stage) {
+  return static_cast<uint8_t>(1u << static_cast<int>(stage));
+}
+inline constexpr uint8_t kAllStages = (1u << kStages) - 1;
+
 struct JobSpec {
   JobId id = 0;
   TenantId tenant = 0;
   ModelId model = 0;
   ServiceClass service_class = ServiceClass::kBestEffort;
   Isolation isolation = Isolation::kShared;
+  // Monotonic; kNoDeadline: its service class's, a multiple of the job's time alone.
   int64_t deadline_ns = kNoDeadline;
+  // Stages that it needs, of StageBit; image encoding only with `image_encode`.
+  uint8_t stages = kAllStages;
   // Evaluations of the transformer that are due.
   int32_t steps = 1;
   // It starts from a picture.
@@ -39,6 +48,10 @@ struct JobSpec {
   int64_t step_tokens = 1;
   // Work of image encoding, decoding and media encoding, in the same unit: one image's tokens.
   int64_t image_tokens = 1;
+  // Pieces of one denoising step that a quantum may end between; they take equally long.
+  int32_t segments = 1;
+  // The adapter that it needs beside its model; 0: none.
+  uint32_t adapter = 0;
 };
 
 // Predicted duration of one quantum by its tokens, ascending in tokens; a step function.
@@ -50,6 +63,10 @@ struct CostPoint {
 
 struct ReplicaSpec {
   uint8_t stages = 0;  // bit (1 << Stage)
+  // Replicas of one hardware share what is learned about costs.
+  uint32_t hardware = 0;
+  // Set: only for this tenant's jobs at isolation kDedicated.
+  std::optional<TenantId> dedicated_to;
   // Models that are resident; the media pool serves every model and names none.
   std::vector<ModelId> models;
   bool any_model = false;
@@ -60,6 +77,10 @@ struct ReplicaSpec {
   // Bits that this replica makes; a job that began elsewhere goes on only where they are equal.
   NumericsKey numerics = 0;
   std::vector<CostPoint> cost;
+  // Different adapters that one batch may hold.
+  int32_t adapters_max = 8;
+  // The longest that a quantum should take where a step can be cut into segments; 0: any.
+  int64_t quantum_ns_max = 0;
 };
 
 // Events.
@@ -73,6 +94,18 @@ struct ReplicaLost {
 struct TenantWeight {
   TenantId tenant = 0;
   double weight = 1.0;
+};
+// Bounds of one tenant. A tenant without them has none but the scheduler's own.
+struct TenantLimits {
+  TenantId tenant = 0;
+  int64_t jobs_max = 0;        // that wait or run; 0: no bound
+  int64_t running_max = 0;     // that hold a slot; 0: no bound
+  double jobs_per_second = 0;  // sustained; 0: no bound
+  double jobs_burst = 1;       // at once above that
+};
+// The tenant is gone: its jobs are refused, whether they wait or run.
+struct TenantRemoved {
+  TenantId tenant = 0;
 };
 struct JobSubmitted {
   JobSpec spec;
@@ -94,8 +127,8 @@ struct PlanFinished {
   int64_t duration_ns = 0;
   std::vector<Item> items;
 };
-using Event =
-    std::variant<ReplicaAttached, ReplicaLost, TenantWeight, JobSubmitted, JobEnded, PlanFinished>;
+using Event = std::variant<ReplicaAttached, ReplicaLost, TenantWeight, TenantLimits, TenantRemoved,
+                           JobSubmitted, JobEnded, PlanFinished>;
 
 // Commands.
 struct OpenSlot {
@@ -123,6 +156,9 @@ struct RunPlan {
   uint64_t sequence = 0;
   Stage stage = Stage::kEncode;
   int64_t predicted_ns = 0;
+  // Denoising only: the pieces of the step that run, [begin, end) of the jobs' segments.
+  int32_t segment_begin = 0;
+  int32_t segment_end = 1;
   std::vector<Item> items;
 };
 // The job's share of a finished quantum; shares of one quantum sum to its duration exactly.
@@ -144,7 +180,28 @@ struct JobRequeued {
 struct JobQuarantined {
   JobId job = 0;
 };
-using Command =
-    std::variant<OpenSlot, CloseSlot, RunPlan, Charge, JobFinished, JobRequeued, JobQuarantined>;
+enum class Refusal : uint8_t {
+  kInvalid,          // a field out of range (event_check.h)
+  kDeadlinePassed,   // before now
+  kDeadlineTooSoon,  // not even alone on an idle replica
+  kNoGuarantee,      // no replica can promise this deadline
+  kTenantJobsFull,   // TenantLimits::jobs_max
+  kTenantRate,       // TenantLimits::jobs_per_second
+  kOverload,         // more jobs than the scheduler holds
+  kTenantRemoved,
+};
+// The job is not taken, or, with kTenantRemoved, no longer.
+struct JobRefused {
+  JobId job = 0;
+  Refusal why = Refusal::kInvalid;
+  // When the same request may succeed; 0: unknown.
+  int64_t retry_after_ns = 0;
+  // The earliest deadline that would be accepted now; kNoDeadline: none.
+  int64_t offered_deadline_ns = kNoDeadline;
+  // The most steps that the wanted deadline allows; 0: none.
+  int32_t offered_steps = 0;
+};
+using Command = std::variant<OpenSlot, CloseSlot, RunPlan, Charge, JobFinished, JobRequeued,
+                             JobQuarantined, JobRefused>;
 
 }  // namespace darkroom::scheduler

@@ -27,7 +27,7 @@ ALLOWED = {
     "evaluation": {"model", "media", "base"},
     "worker": {"model", "parallel", "device", "ipc", "media", "telemetry", "base"},
     "client": {"base"},
-    "sim": {"engine", "scheduler", "tenancy", "ledger", "store", "base"},
+    "simulator": {"scheduler", "base"},
 }
 ALLOWED["main"] = set(ALLOWED)
 

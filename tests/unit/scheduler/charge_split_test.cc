@@ -39,5 +39,36 @@ TEST(SplitExactlyTest, NothingToSplitOrNobodyToPay) {
   EXPECT_TRUE(SplitExactly(5, {}).empty());
 }
 
+TEST(SplitCappedTest, NobodyPaysMoreThanAloneAndTheSumIsExact) {
+  EXPECT_EQ(SplitCapped(100, {1, 1, 2}, {100, 10, 100}), (std::vector<int64_t>{30, 10, 60}));
+  // Where the caps are too tight for the total, it is split as if there were none.
+  EXPECT_EQ(SplitCapped(100, {1, 1}, {10, 10}), (std::vector<int64_t>{50, 50}));
+  // What did not run pays nothing, whatever it was allowed.
+  EXPECT_EQ(SplitCapped(60, {1, 0, 1}, {20, 60, 60}), (std::vector<int64_t>{20, 0, 40}));
+}
+
+TEST(SplitCappedTest, OnRandomQuanta) {
+  std::mt19937_64 random(11);
+  for (int round = 0; round < 5000; ++round) {
+    std::vector<int64_t> weights;
+    std::vector<int64_t> caps;
+    int64_t room = 0;
+    for (uint64_t i = 0; i <= random() % 8; ++i) {
+      weights.push_back(1 + static_cast<int64_t>(random() % 1000));
+      caps.push_back(static_cast<int64_t>(random() % 100'000));
+      room += caps.back();
+    }
+    const auto total = static_cast<int64_t>(random() % static_cast<uint64_t>(room + 1));
+    const std::vector<int64_t> shares = SplitCapped(total, weights, caps);
+    int64_t sum = 0;
+    for (size_t i = 0; i < shares.size(); ++i) {
+      EXPECT_LE(shares[i], caps[i]);
+      EXPECT_GE(shares[i], 0);
+      sum += shares[i];
+    }
+    ASSERT_EQ(sum, total) << "round " << round;
+  }
+}
+
 }  // namespace
 }  // namespace darkroom::scheduler

@@ -28,5 +28,15 @@ TEST(CostTableTest, GuessesWithoutAProfile) {
   EXPECT_GT(table.Predict(Stage::kDecode, 256), table.Predict(Stage::kDecode, 64));
 }
 
+TEST(CostTableTest, IgnoresCostsThatAreNone) {
+  const CostTable table({{Stage::kDenoise, 64, 0},
+                         {Stage::kDenoise, 0, 10},
+                         {Stage::kDenoise, 128, -5},
+                         {Stage::kDenoise, 256, 700},
+                         {Stage::kDenoise, 512, 600}});
+  EXPECT_EQ(table.Predict(Stage::kDenoise, 64), 700);
+  EXPECT_EQ(table.Predict(Stage::kDenoise, 512), 700);  // never faster for more
+}
+
 }  // namespace
 }  // namespace darkroom::scheduler

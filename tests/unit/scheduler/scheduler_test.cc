@@ -236,6 +236,7 @@ TEST_F(SchedulerTest, AJobLargerThanTheBudgetStillRuns) {
 }
 
 TEST_F(SchedulerTest, OneTenantCannotFillEverySlot) {
+  scheduler_ = Scheduler({.burst_credit_ns = 0});
   AttachWorker(1, 8, 64);
   for (int i = 1; i <= 20; ++i) Submit(i, 1, 100);
   for (int i = 0; i < 30; ++i) Finish(1);

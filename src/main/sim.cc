@@ -1,0 +1,151 @@
+// darkroom-sim: the scheduler and its peers on simulated accelerators.
+
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/statusor.h"
+#include "base/error.h"
+#include "simulator/gentd26.h"
+#include "simulator/limits.h"
+#include "simulator/policies.h"
+#include "simulator/report.h"
+#include "simulator/simulation.h"
+#include "simulator/workload_trace.h"
+
+namespace darkroom {
+namespace {
+
+struct Flags {
+  std::string trace;
+  std::string format = "gentd26";
+  std::string policy = "darkroom";
+  std::string step_table = "h200";
+  std::string priority = "strict";
+  int seeds = 5;
+  int first_seed = 1;
+  double cost_error = 0;
+  double burst_credit_s = 1000;
+  bool json = false;
+  simulator::TraceWorkloadOptions workload;
+  simulator::DarkroomOptions darkroom;
+};
+
+void AddFlags(CLI::App& app, Flags& flags) {
+  app.add_option("--trace", flags.trace, "requests to replay (see --format)")->required();
+  app.add_option("--format", flags.format, "of the trace")->check(CLI::IsMember({"gentd26"}));
+  app.add_option("--policy", flags.policy, "who schedules")
+      ->check(CLI::IsMember(simulator::PolicyNames()));
+  app.add_option("--gpus", flags.workload.gpus, "accelerators")
+      ->check(CLI::Range(1, simulator::kGpusMax));
+  app.add_option("--load", flags.workload.load, "work offered over capacity")
+      ->check(CLI::Range(0.01, 10.0));
+  app.add_option("--slo", flags.workload.deadline_slack, "deadline over time alone")
+      ->check(CLI::Range(0.1, 1000.0));
+  app.add_option("--requests", flags.workload.requests, "consecutive requests of each seed");
+  app.add_option("--flood", flags.workload.flood,
+                 "one more tenant sends this share more requests in the middle third")
+      ->check(CLI::Range(0.0, 100.0));
+  app.add_option("--step-table", flags.step_table,
+                 "h200 (measured), no-launch-cost, or a file of degree,units,seconds");
+  app.add_option("--cost-error", flags.cost_error, "deviation of true from predicted work")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--seeds", flags.seeds, "runs, each with a stretch of the trace of its own")
+      ->check(CLI::Range(1, simulator::kSeedsMax));
+  app.add_option("--first-seed", flags.first_seed)->check(CLI::Range(0, 1 << 30));
+  app.add_option("--priority", flags.priority, "of policy darkroom: strict or goodput")
+      ->check(CLI::IsMember({"strict", "goodput"}));
+  app.add_option("--burst-credit", flags.burst_credit_s, "of policy darkroom, in seconds")
+      ->check(CLI::Range(0.0, 1e9));
+  app.add_option("--reserve-share", flags.darkroom.policy.reserve_share, "of policy darkroom")
+      ->check(CLI::Range(0.0, 0.5));
+  app.add_option("--knee", flags.darkroom.knee_milli_units,
+                 "of policy darkroom: thousandths of a 512x512 picture in a batch")
+      ->check(CLI::Range(1, 1'000'000));
+  app.add_option("--plans", flags.darkroom.plans_in_flight,
+                 "of policy darkroom: 2 stages a quantum ahead and never revokes it")
+      ->check(CLI::Range(1, 8));
+  app.add_flag("--equal-models", flags.darkroom.equal_models,
+               "policy darkroom batches jobs of one base model only");
+  app.add_flag("--json", flags.json, "print one JSON object");
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    return Error(absl::StatusCode::kNotFound, "FILE_UNREADABLE", "cannot read " + path);
+  }
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+absl::StatusOr<simulator::StepTable> ReadStepTable(const std::string& name) {
+  if (name == "h200") return simulator::StepTable::MeasuredH200();
+  if (name == "no-launch-cost") return simulator::StepTable::WithoutLaunchCost();
+  const auto text = ReadFile(name);
+  if (!text.ok()) return text.status();
+  return simulator::StepTable::Parse(*text);
+}
+
+absl::StatusOr<simulator::Experiment> Run(Flags flags) {
+  auto text = ReadFile(flags.trace);
+  if (!text.ok()) return text.status();
+  const auto trace = simulator::ParseGentd26(*text);
+  if (!trace.ok()) return trace.status();
+  auto table = ReadStepTable(flags.step_table);
+  if (!table.ok()) return table.status();
+  flags.workload.table = *std::move(table);
+  flags.darkroom.policy.burst_credit_ns = static_cast<int64_t>(flags.burst_credit_s * 1e9);
+  flags.darkroom.policy.priority =
+      flags.priority == "strict" ? scheduler::Priority::kStrict : scheduler::Priority::kGoodput;
+  simulator::Experiment experiment;
+  experiment.policy = flags.policy;
+  experiment.gpus = flags.workload.gpus;
+  experiment.load = flags.workload.load;
+  for (int i = 0; i < flags.seeds; ++i) {
+    const auto seed = static_cast<uint64_t>(flags.first_seed + i);
+    const auto workload = simulator::MakeTraceWorkload(*trace, flags.workload, seed);
+    if (!workload.ok()) return workload.status();
+    auto policy = simulator::MakePolicy(flags.policy, flags.darkroom);
+    if (!policy.ok()) return policy.status();
+    simulator::SimulationOptions options;
+    options.seed = seed;
+    options.cost_error = flags.cost_error;
+    options.time_decisions = true;
+    const auto result = simulator::Simulate(*workload, **policy, options);
+    experiment.workload = workload->name;
+    experiment.runs.push_back(simulator::Measure(*workload, result));
+  }
+  return experiment;
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app{"Simulates the scheduler, and others' policies, on a trace of requests."};
+  Flags flags;
+  AddFlags(app, flags);
+  CLI11_PARSE(app, argc, argv);
+  const auto experiment = Run(flags);
+  if (!experiment.ok()) {
+    std::cerr << "darkroom-sim: " << experiment.status().message() << " ["
+              << ErrorReason(experiment.status()) << "]\n";
+    return 1;
+  }
+  if (flags.json) {
+    std::cout << simulator::ToJson(*experiment) << '\n';
+    return 0;
+  }
+  std::vector<double> attainments;
+  for (const auto& run : experiment->runs) attainments.push_back(run.attainment);
+  const auto interval = simulator::MeanInterval(attainments);
+  std::printf("%s, %s, load %.2f: attainment %.3f (%.3f to %.3f)\n", experiment->workload.c_str(),
+              experiment->policy.c_str(), experiment->load, interval.mean, interval.low,
+              interval.high);
+  return 0;
+}
+
+}  // namespace
+}  // namespace darkroom
+
+int main(int argc, char** argv) { return darkroom::Main(argc, argv); }

@@ -1,0 +1,83 @@
+#include "scheduler/event_check.h"
+
+#include <cmath>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/error.h"
+#include "scheduler/limits.h"
+
+namespace darkroom::scheduler {
+namespace {
+
+absl::Status Invalid(std::string_view reason, std::string_view what) {
+  return Error(absl::StatusCode::kInvalidArgument, reason, what);
+}
+
+bool PositiveFinite(double value) { return std::isfinite(value) && value > 0; }
+
+bool In(int64_t value, int64_t low, int64_t high) { return value >= low && value <= high; }
+
+absl::Status Check(const TenantWeight& event) {
+  if (PositiveFinite(event.weight)) return absl::OkStatus();
+  return Invalid(
+      "TENANT_WEIGHT_INVALID",
+      absl::StrCat("a tenant's weight must be positive and finite; it is ", event.weight));
+}
+
+absl::Status Check(const TenantLimits& event) {
+  if (event.jobs_max < 0 || event.running_max < 0) {
+    return Invalid("TENANT_LIMITS_INVALID", "a tenant's numbers of jobs must be 0 (none) or more");
+  }
+  if (!std::isfinite(event.jobs_per_second) || event.jobs_per_second < 0 ||
+      !PositiveFinite(event.jobs_burst) || event.jobs_burst < 1) {
+    return Invalid("TENANT_LIMITS_INVALID",
+                   "a tenant's rate must be 0 (none) or more, its burst 1 or more, both finite");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Check(const JobSubmitted& event) {
+  const JobSpec& spec = event.spec;
+  if (!In(spec.steps, 1, kStepsMax)) {
+    return Invalid("JOB_INVALID",
+                   absl::StrCat("steps must be 1 to ", kStepsMax, "; it is ", spec.steps));
+  }
+  if (!In(spec.segments, 1, kSegmentsMax)) {
+    return Invalid("JOB_INVALID",
+                   absl::StrCat("segments must be 1 to ", kSegmentsMax, "; it is ", spec.segments));
+  }
+  if (!In(spec.step_tokens, 1, kTokensMax) || !In(spec.image_tokens, 1, kTokensMax)) {
+    return Invalid("JOB_INVALID", absl::StrCat("tokens must be 1 to ", kTokensMax));
+  }
+  if ((spec.stages & ~kAllStages) != 0 || (spec.stages & StageBit(Stage::kDenoise)) == 0) {
+    return Invalid("JOB_INVALID", "a job's stages must be known ones and hold denoising");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Check(const ReplicaAttached& event) {
+  const ReplicaSpec& spec = event.spec;
+  if (!In(spec.slots, 0, kSlotsMax)) {
+    return Invalid("REPLICA_INVALID",
+                   absl::StrCat("slots must be 0 to ", kSlotsMax, "; it is ", spec.slots));
+  }
+  if (!In(spec.step_tokens_max, 0, kTokensMax) || spec.quantum_ns_max < 0 ||
+      spec.models.size() > kReplicaModelsMax || spec.cost.size() > kCostPointsMax) {
+    return Invalid("REPLICA_INVALID", "a replica's token budget, quantum, models or costs");
+  }
+  return absl::OkStatus();
+}
+
+template <typename T>
+absl::Status Check(const T&) {
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckEvent(const Event& event) {
+  return std::visit([](const auto& e) { return Check(e); }, event);
+}
+
+}  // namespace darkroom::scheduler

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+
+namespace darkroom::scheduler {
+
+// Rules of the policy that the tests break on purpose, one at a time, to see that each is caught.
+enum class Rule : uint8_t {
+  kNone,
+  kWorkConserving,   // G1
+  kLagGate,          // G2
+  kNoBankedCredit,   // G3
+  kTimeline,         // G4
+  kReserve,          // G5
+  kGuaranteedFirst,  // G6
+  kExactCharges,     // G7
+  kOwnSequence,      // G9
+  kPure,             // G10
+  kIsolation,
+  kMemberDeadlines,
+};
+
+// Only the tests' own build of this layer can break a rule; in the product the answer is a
+// constant.
+#ifdef DARKROOM_MUTABLE_SCHEDULER
+inline Rule broken_rule = Rule::kNone;
+inline bool Broken(Rule rule) { return broken_rule == rule; }
+// A number that depends on what ran before, if purity is broken.
+inline int64_t Impurity() {
+  static int64_t calls = 0;
+  return Broken(Rule::kPure) ? ++calls % 3 : 0;
+}
+#else
+inline constexpr bool Broken(Rule) { return false; }
+inline constexpr int64_t Impurity() { return 0; }
+#endif
+
+}  // namespace darkroom::scheduler

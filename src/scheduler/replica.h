@@ -1,0 +1,81 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <deque>
+#include <set>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
+#include "absl/container/flat_hash_map.h"
+#include "scheduler/job.h"
+#include "scheduler/timeline.h"
+#include "scheduler/types.h"
+#include "scheduler/wait_queue.h"
+
+namespace darkroom::scheduler {
+
+struct PlanItem {
+  JobId job = 0;
+  TenantId tenant = 0;
+  Position at;
+  int64_t tokens = 0;
+  int64_t solo_ns = 0;  // of this quantum, alone
+  int64_t predicted_share_ns = 0;
+};
+
+// A quantum that was ordered and has not come back.
+struct Plan {
+  uint64_t sequence = 0;
+  Stage stage = Stage::kEncode;
+  int64_t tokens = 0;
+  int32_t segments = 1;
+  int32_t segments_of_step = 1;
+  int64_t predicted_ns = 0;
+  std::vector<PlanItem> items;
+};
+
+// Jobs of one model that may run on the same replicas.
+struct GroupKey {
+  ModelId model = 0;
+  int64_t owner = -1;  // the tenant whose own replicas they are; -1: shared
+  bool media = false;  // the media pool's, of every model
+  auto operator<=>(const GroupKey&) const = default;
+};
+
+struct Group {
+  WaitQueue queue;
+  absl::btree_set<ReplicaId> replicas;
+  // Those with room for a plan, by plans they have: where a new job looks first.
+  absl::btree_set<std::pair<int, ReplicaId>> hungry;
+  // The hardware whose costs predict what waits; of the first replica that came.
+  int64_t hardware = -1;
+  ReplicaId next_placement = 0;  // where the next search for a guarantee begins
+};
+
+struct Replica {
+  ReplicaSpec spec;
+  std::vector<GroupKey> groups;
+  std::set<uint32_t> free_slots;
+  absl::btree_set<JobId> residents;
+  absl::flat_hash_map<TenantId, int> residents_of;
+  std::deque<Plan> plans;
+  int64_t front_since_ns = 0;  // when the oldest plan began
+  uint64_t last_sequence = 0;
+  Timeline timeline;
+  int to_open = 0;  // guaranteed jobs placed here that have no slot yet
+  // Time that is due to late jobs of protected tenants and was not given to them yet.
+  int64_t reserve_ns = 0;
+
+  // When its plans will be done, if quanta take `factor` times their prediction.
+  int64_t BusyUntil(int64_t now_ns, double factor) const {
+    int64_t until_ns = front_since_ns;
+    for (const Plan& plan : plans) {
+      until_ns += static_cast<int64_t>(static_cast<double>(plan.predicted_ns) * factor);
+    }
+    return plans.empty() ? now_ns : std::max(now_ns, until_ns);
+  }
+};
+
+}  // namespace darkroom::scheduler

@@ -1,0 +1,404 @@
+// Which jobs run together next, and where.
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "scheduler/charge_split.h"
+#include "scheduler/limits.h"
+#include "scheduler/mutation.h"
+#include "scheduler/scheduler.h"
+
+namespace darkroom::scheduler {
+namespace {
+
+constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
+
+bool Serves(const ReplicaSpec& spec, Stage stage) { return (spec.stages & StageBit(stage)) != 0; }
+
+// The autoencoder takes images one after the other, so more than one in a plan would only lengthen
+// the quantum.
+bool OneByOne(Stage stage) { return stage == Stage::kDecode || stage == Stage::kImageEncode; }
+
+}  // namespace
+
+void Scheduler::Dispatch(std::vector<Command>& commands) {
+  while (!touched_replicas_.empty() || !touched_groups_.empty()) {
+    // Round by round, so that an idle replica gets its first plan before another its second.
+    while (!touched_replicas_.empty()) {
+      auto least = touched_replicas_.end();
+      size_t plans = 0;
+      for (auto it = touched_replicas_.begin(); it != touched_replicas_.end(); ++it) {
+        const auto replica = replicas_.find(*it);
+        const size_t has = replica == replicas_.end() ? 0 : replica->second.plans.size();
+        if (least == touched_replicas_.end() || has < plans) {
+          least = it;
+          plans = has;
+        }
+      }
+      const ReplicaId id = *least;
+      if (!DispatchOne(id, commands)) touched_replicas_.erase(id);
+    }
+    if (touched_groups_.empty()) break;
+    const GroupKey key = *touched_groups_.begin();
+    touched_groups_.erase(touched_groups_.begin());
+    Group& group = groups_[key];
+    for (auto it = group.hungry.begin(); it != group.hungry.end() && !group.queue.empty();) {
+      const auto [has, id] = *it;
+      // Sending changes the order of the hungry, so the search goes on from where it was.
+      if (DispatchOne(id, commands)) {
+        touched_replicas_.insert(id);  // it may stage another
+        it = group.hungry.lower_bound({has, id});
+      } else {
+        ++it;
+      }
+    }
+  }
+}
+
+bool Scheduler::DispatchOne(ReplicaId id, std::vector<Command>& commands) {
+  const auto it = replicas_.find(id);
+  if (it == replicas_.end()) return false;
+  Replica& replica = it->second;
+  if (static_cast<int>(replica.plans.size()) >= replica.spec.plans_in_flight_max) return false;
+  if (Broken(Rule::kWorkConserving) && now_ns_ % 7 == 0) return false;
+  if (DispatchMedia(id, replica, commands)) return true;
+
+  const int64_t start_ns = replica.BusyUntil(now_ns_, 1.0);
+  Gather(id, replica, start_ns);
+  if (candidates_.empty()) return false;
+  // What others may take of the replica before it must turn to its guarantees.
+  const double safety = 1.0 + cost_error_.Epsilon();
+  const int64_t room_ns = replica.timeline.Room(replica.BusyUntil(now_ns_, safety));
+  const int64_t limit_ns = room_ns == kUnlimited || Broken(Rule::kGuaranteedFirst)
+                               ? kUnlimited
+                               : static_cast<int64_t>(static_cast<double>(room_ns) / safety);
+  bool from_reserve = false;
+  const size_t head = ChooseHead(replica, from_reserve);
+  if (head == candidates_.size()) return false;
+  Batch batch = Pack(replica, head, limit_ns, false);
+  if (batch.predicted_ns > limit_ns) {
+    batch = FirstGuaranteed(replica, room_ns, std::move(batch));
+  }
+  replica.reserve_ns +=
+      static_cast<int64_t>(static_cast<double>(batch.predicted_ns) * config_.reserve_share);
+  const Job* reserved = candidates_[head].job;
+  if (from_reserve &&
+      std::find(batch.jobs.begin(), batch.jobs.end(), reserved) != batch.jobs.end()) {
+    replica.reserve_ns -= reserved->cost.stage_ns[static_cast<int>(batch.stage)] * batch.segments /
+                          reserved->spec.segments;
+  }
+  SendPlan(id, replica, batch, commands);
+  return true;
+}
+
+bool Scheduler::DispatchMedia(ReplicaId id, Replica& replica, std::vector<Command>& commands) {
+  if (!Serves(replica.spec, Stage::kMediaEncode)) return false;
+  const auto it = groups_.find(GroupKey{.media = true});
+  if (it == groups_.end()) return false;
+  // One picture a plan: each is encoded by one thread.
+  Job* first = nullptr;
+  for (int rank = 0; rank < kLanes && first == nullptr; ++rank) {
+    it->second.queue.Visit(LaneOfRank(rank), [&](JobId job) {
+      first = &jobs_.at(job);
+      return false;
+    });
+  }
+  if (first == nullptr) return false;
+  Batch batch{.stage = Stage::kMediaEncode};
+  batch.jobs.push_back(first);
+  batch.tokens = Tokens(first->spec, Stage::kMediaEncode);
+  batch.predicted_ns = CostOf(replica, first->spec.model).Predict(batch.stage, batch.tokens);
+  SendPlan(id, replica, batch, commands);
+  return true;
+}
+
+// ---- candidates ----
+
+void Scheduler::Gather(ReplicaId id, Replica& replica, int64_t start_ns) {
+  candidates_.clear();
+  for (const JobId resident : replica.residents) {
+    Job& job = jobs_.at(resident);
+    // Past its last stage here it only waits for its plan to come back.
+    if (job.next.stage == Stage::kMediaEncode || !Serves(replica.spec, job.next.stage)) continue;
+    AddCandidate(job, NanosLeft(job), start_ns);
+  }
+  for (const Timeline::Entry& entry : replica.timeline.entries()) {
+    Job& job = jobs_.at(entry.job);
+    if (job.replica == kNowhere) AddCandidate(job, NanosLeft(job), start_ns);
+  }
+  if (static_cast<int>(replica.free_slots.size()) > replica.to_open) {
+    for (const GroupKey& key : replica.groups) {
+      if (!key.media) GatherWaiting(replica, groups_[key], start_ns);
+    }
+  }
+  std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
+    if (a.rank != b.rank) return a.rank < b.rank;
+    if (a.key != b.key) return a.key < b.key;
+    return a.job->arrival < b.job->arrival;
+  });
+}
+
+void Scheduler::GatherWaiting(Replica& replica, const Group& group, int64_t start_ns) {
+  if (group.queue.empty()) return;
+  slots_taken_.clear();
+  int free = static_cast<int>(replica.free_slots.size()) - replica.to_open;
+  int looked_at = 0;
+  const auto visit = [&](JobId waiting) {
+    if (free <= 0 || ++looked_at > kCandidatesMax) return false;
+    Job& job = jobs_.at(waiting);
+    // What it began elsewhere goes on only where the bits are the same.
+    if (job.numerics != 0 && job.numerics != replica.spec.numerics) return true;
+    if (!Serves(replica.spec, job.next.stage)) return true;
+    int& taken = slots_taken_[job.spec.tenant];
+    if (taken >= SlotsLeft(replica, tenants_[job.spec.tenant], job.spec.tenant)) return true;
+    ++taken;
+    --free;
+    AddCandidate(job, job.wait_key, start_ns);
+    return true;
+  };
+  for (int rank = 0; rank < kLanes; ++rank) group.queue.Visit(LaneOfRank(rank), visit);
+  // The oldest late job has a claim of its own, wherever it stands in the order.
+  const JobId oldest = group.queue.OldestLateProtected().second;
+  if (oldest == 0 || free <= 0) return;
+  const bool there = std::any_of(candidates_.begin(), candidates_.end(),
+                                 [&](const Candidate& c) { return c.job->spec.id == oldest; });
+  looked_at = 0;
+  if (!there) visit(oldest);
+}
+
+void Scheduler::AddCandidate(Job& job, int64_t key, int64_t start_ns) {
+  Candidate candidate;
+  candidate.job = &job;
+  candidate.key = key;
+  candidate.late = SafeNanosLeft(job) > job.spec.deadline_ns - start_ns;
+  candidate.is_protected = fair_.Protected(job.spec.tenant);
+  candidate.rank = RankOf(candidate.late, candidate.is_protected);
+  candidate.step_ns_max = kUnlimited;
+  const double steps = StepsLeft(job);
+  if (!candidate.late && steps > 0 && !Broken(Rule::kMemberDeadlines)) {
+    const auto room_ns =
+        static_cast<double>(job.spec.deadline_ns - start_ns) / (1.0 + job.epsilon) -
+        static_cast<double>(OtherNanosLeft(job));
+    candidate.step_ns_max = static_cast<int64_t>(room_ns / steps);
+  }
+  candidates_.push_back(candidate);
+}
+
+bool Scheduler::MayHead(const Replica& replica, const Candidate& candidate) const {
+  // One batch may be parked inside a step; while it is, others run only whole steps that fit into
+  // one quantum.
+  const Job& job = *candidate.job;
+  if (job.next.stage != Stage::kDenoise || job.next.segment > 0) return true;
+  const bool parked = std::any_of(candidates_.begin(), candidates_.end(),
+                                  [](const Candidate& c) { return c.job->next.segment > 0; });
+  if (!parked || job.spec.segments == 1) return true;
+  const int64_t step_ns = CostOf(replica.spec.hardware, job.spec.model)
+                              .Predict(Stage::kDenoise, Tokens(job.spec, Stage::kDenoise));
+  return replica.spec.quantum_ns_max == 0 || step_ns <= replica.spec.quantum_ns_max;
+}
+
+size_t Scheduler::ChooseHead(Replica& replica, bool& from_reserve) const {
+  size_t head = candidates_.size();
+  size_t oldest = candidates_.size();
+  for (size_t i = 0; i < candidates_.size(); ++i) {
+    const Candidate& candidate = candidates_[i];
+    if (!MayHead(replica, candidate)) continue;
+    if (head == candidates_.size()) head = i;
+    if (candidate.late && candidate.is_protected &&
+        (oldest == candidates_.size() ||
+         candidate.job->arrival < candidates_[oldest].job->arrival)) {
+      oldest = i;
+    }
+  }
+  if (oldest == candidates_.size()) {
+    // Nobody is owed anything; time that was not needed is not kept for later.
+    replica.reserve_ns = 0;
+    return head;
+  }
+  const Job& late = *candidates_[oldest].job;
+  const int64_t needed_ns = late.cost.stage_ns[static_cast<int>(late.next.stage)];
+  replica.reserve_ns = std::min(replica.reserve_ns, 2 * needed_ns);
+  if (replica.reserve_ns < needed_ns || Broken(Rule::kReserve)) return head;
+  from_reserve = true;
+  return oldest;
+}
+
+// ---- batches ----
+
+Scheduler::Batch Scheduler::Pack(const Replica& replica, size_t head, int64_t limit_ns,
+                                 bool same_stage) const {
+  const Candidate& first = candidates_[head];
+  const CostTable& cost = CostOf(replica.spec.hardware, first.job->spec.model);
+  Batch batch;
+  batch.jobs.push_back(first.job);
+  if (first.job->next.stage > Stage::kDenoise) {
+    batch.stage = first.job->next.stage;
+    batch.tokens = Tokens(first.job->spec, batch.stage);
+    batch.predicted_ns = cost.Predict(batch.stage, batch.tokens);
+    return batch;
+  }
+  // Jobs that have to be encoded first are packed as if they denoised already, because that is what
+  // they come for.
+  batch.tokens = Tokens(first.job->spec, Stage::kDenoise);
+  batch.exclusive = first.job->spec.isolation != Isolation::kShared;
+  int64_t slowest_ns = first.step_ns_max;
+  // A step that is cut into segments is cut to the limit; any other must fit under it whole.
+  if (first.job->spec.segments == 1) slowest_ns = std::min(slowest_ns, limit_ns);
+  bool skipped_protected = false;
+  for (size_t i = 0; i < candidates_.size(); ++i) {
+    const Candidate& candidate = candidates_[i];
+    if (i == head || static_cast<int>(batch.jobs.size()) >= kPlanJobsMax) continue;
+    if (!MayJoin(batch, *candidate.job, replica, same_stage)) continue;
+    // Where shares come first, room that is too small for the protected is not for the others.
+    if (config_.priority == Priority::kStrict && skipped_protected && !candidate.is_protected) {
+      continue;
+    }
+    const int64_t tokens = batch.tokens + Tokens(candidate.job->spec, Stage::kDenoise);
+    const int64_t step_ns_max = std::min(slowest_ns, candidate.step_ns_max);
+    if (tokens > replica.spec.step_tokens_max ||
+        cost.Predict(Stage::kDenoise, tokens) > step_ns_max) {
+      skipped_protected = skipped_protected || candidate.is_protected;
+      continue;
+    }
+    batch.mixed = batch.mixed || candidate.job->spec.tenant != first.job->spec.tenant;
+    batch.exclusive = batch.exclusive || candidate.job->spec.isolation != Isolation::kShared;
+    batch.jobs.push_back(candidate.job);
+    batch.tokens = tokens;
+    slowest_ns = step_ns_max;
+  }
+  NarrowToStage(replica, limit_ns, batch);
+  return batch;
+}
+
+bool Scheduler::MayJoin(const Batch& batch, const Job& job, const Replica& replica,
+                        bool same_stage) const {
+  const Job& first = *batch.jobs.front();
+  if (job.next.stage > Stage::kDenoise) return false;
+  if (same_stage && job.next.stage != first.next.stage) return false;
+  if (job.spec.model != first.spec.model || job.spec.segments != first.spec.segments ||
+      job.next.segment != first.next.segment) {
+    return false;
+  }
+  // A job that was there when a worker died runs alone until it is past that point.
+  if (first.crashes > 0 || job.crashes > 0) return false;
+  const bool mixed = batch.mixed || job.spec.tenant != first.spec.tenant;
+  const bool exclusive = batch.exclusive || job.spec.isolation != Isolation::kShared;
+  if (mixed && exclusive && !Broken(Rule::kIsolation)) return false;
+  if (job.spec.adapter == 0) return true;
+  absl::flat_hash_set<uint32_t> adapters = {job.spec.adapter};
+  for (const Job* member : batch.jobs) {
+    if (member->spec.adapter != 0) adapters.insert(member->spec.adapter);
+  }
+  return static_cast<int>(adapters.size()) <= replica.spec.adapters_max;
+}
+
+void Scheduler::NarrowToStage(const Replica& replica, int64_t limit_ns, Batch& batch) const {
+  Stage stage = Stage::kDenoise;
+  for (const Job* job : batch.jobs) stage = std::min(stage, job->next.stage);
+  batch.stage = stage;
+  const CostTable& cost = CostOf(replica.spec.hardware, batch.jobs.front()->spec.model);
+  if (stage != Stage::kDenoise) {
+    std::erase_if(batch.jobs, [stage](const Job* job) { return job->next.stage != stage; });
+    const size_t jobs_max = OneByOne(stage) ? 1 : kEncodeJobsMax;
+    if (batch.jobs.size() > jobs_max) batch.jobs.resize(jobs_max);
+    batch.tokens = 0;
+    for (const Job* job : batch.jobs) batch.tokens += Tokens(job->spec, stage);
+    batch.predicted_ns = cost.Predict(stage, batch.tokens);
+    return;
+  }
+  batch.predicted_ns = cost.Predict(stage, batch.tokens);
+  const JobSpec& spec = batch.jobs.front()->spec;
+  const int32_t left = spec.segments - batch.jobs.front()->next.segment;
+  batch.segments = left;
+  if (spec.segments == 1) return;
+  const int64_t segment_ns = std::max<int64_t>(1, batch.predicted_ns / spec.segments);
+  int64_t quantum_ns = limit_ns;
+  if (replica.spec.quantum_ns_max > 0) {
+    quantum_ns = std::min(quantum_ns, replica.spec.quantum_ns_max);
+  }
+  batch.segments = static_cast<int32_t>(std::clamp<int64_t>(quantum_ns / segment_ns, 1, left));
+  batch.predicted_ns = batch.segments * segment_ns;
+}
+
+Scheduler::Batch Scheduler::FirstGuaranteed(const Replica& replica, int64_t room_ns,
+                                            Batch otherwise) const {
+  for (const Timeline::Entry& entry : replica.timeline.entries()) {
+    const auto it = std::find_if(candidates_.begin(), candidates_.end(),
+                                 [&](const Candidate& c) { return c.job->spec.id == entry.job; });
+    if (it == candidates_.end()) continue;  // all that is left of it is under way
+    const auto head = static_cast<size_t>(it - candidates_.begin());
+    // Its own quantum is part of what is promised, so that much more than the room may pass.
+    const Job& job = *it->job;
+    const double factor = 1.0 + job.epsilon;
+    const auto own_ns = static_cast<double>(job.cost.stage_ns[static_cast<int>(job.next.stage)]);
+    const auto limit_ns =
+        static_cast<int64_t>((static_cast<double>(room_ns) + own_ns * factor) / factor);
+    Batch batch = Pack(replica, head, std::max<int64_t>(0, limit_ns), true);
+    const bool holds_it =
+        std::find(batch.jobs.begin(), batch.jobs.end(), it->job) != batch.jobs.end();
+    if (holds_it && batch.predicted_ns <= limit_ns) return batch;
+    batch = Batch{};
+    batch.jobs.push_back(it->job);
+    batch.stage = job.next.stage;
+    batch.tokens = Tokens(job.spec, batch.stage);
+    batch.predicted_ns =
+        CostOf(replica.spec.hardware, job.spec.model).Predict(batch.stage, batch.tokens);
+    if (batch.stage == Stage::kDenoise) NarrowToStage(replica, kUnlimited, batch);
+    return batch;
+  }
+  return otherwise;
+}
+
+void Scheduler::SendPlan(ReplicaId id, Replica& replica, const Batch& batch,
+                         std::vector<Command>& commands) {
+  SetHungry(id, replica, false);
+  const JobSpec& first = batch.jobs.front()->spec;
+  const bool denoise = batch.stage == Stage::kDenoise;
+  Plan plan{.sequence = ++replica.last_sequence, .stage = batch.stage};
+  plan.segments = denoise ? batch.segments : 1;
+  plan.segments_of_step = denoise ? first.segments : 1;
+  plan.predicted_ns = batch.predicted_ns;
+  RunPlan command{id, plan.sequence, batch.stage, batch.predicted_ns + Impurity()};
+  if (denoise) {
+    command.segment_begin = batch.jobs.front()->next.segment;
+    command.segment_end = command.segment_begin + batch.segments;
+  }
+  const CostTable& cost = CostOf(replica, first.model);
+  std::vector<int64_t> weights;
+  for (Job* job : batch.jobs) {
+    if (batch.stage == Stage::kMediaEncode) {
+      Dequeue(*job);
+    } else if (job->replica == kNowhere) {
+      TakeSlot(id, replica, *job, commands);
+    }
+    const int64_t tokens = Tokens(job->spec, batch.stage);
+    weights.push_back(tokens);
+    plan.tokens += tokens;
+    const int64_t solo_ns =
+        cost.Predict(batch.stage, tokens) * plan.segments / plan.segments_of_step;
+    plan.items.push_back({job->spec.id, job->spec.tenant, job->next, tokens, solo_ns, 0});
+    const bool ends_step = denoise && command.segment_end == first.segments;
+    const bool checkpoint = ends_step && job->next.step + 1 < job->spec.steps &&
+                            (job->next.step + 1) % checkpoint_steps_ == 0;
+    command.items.push_back({job->spec.id, job->slot, job->epoch, job->next.step, checkpoint});
+    ++job->in_flight;
+    bool done = false;
+    job->next = After(job->next, job->spec, plan.segments, done);
+    if (Broken(Rule::kOwnSequence) && denoise && job->next.step == 3) ++job->next.step;
+    if (job->placed_on == id) replica.timeline.SetLeft(job->spec.id, SafeNanosLeft(*job));
+  }
+  const std::vector<int64_t> shares = SplitExactly(batch.predicted_ns, weights);
+  for (size_t i = 0; i < plan.items.size(); ++i) {
+    plan.items[i].predicted_share_ns = shares[i];
+    fair_.Charge(plan.items[i].tenant, shares[i]);
+  }
+  MoveProtected();
+  if (replica.plans.empty()) replica.front_since_ns = now_ns_;
+  replica.plans.push_back(std::move(plan));
+  SetHungry(id, replica, true);
+  commands.push_back(std::move(command));
+}
+
+}  // namespace darkroom::scheduler

@@ -1,0 +1,282 @@
+// Slots, queues, the indexes over them, and the questions that they answer.
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "scheduler/limits.h"
+#include "scheduler/scheduler.h"
+
+namespace darkroom::scheduler {
+namespace {
+
+// One tenant leaves this share of a replica's slots to the others, who could otherwise wait for a
+// whole job of its.
+int SlotsPerTenant(const ReplicaSpec& spec) {
+  if (spec.dedicated_to || spec.slots < 4) return spec.slots;
+  return spec.slots - spec.slots / 4;
+}
+
+}  // namespace
+
+// ---- slots ----
+
+void Scheduler::TakeSlot(ReplicaId id, Replica& replica, Job& job, std::vector<Command>& commands) {
+  if (job.waits) Dequeue(job);
+  if (job.placed_on == id) {
+    --replica.to_open;
+    job.opened = true;
+  }
+  if (job.placed_on == kNowhere) job.cost = Predict(job.spec, replica.spec.hardware);
+  job.replica = id;
+  job.slot = *replica.free_slots.begin();
+  job.epoch = ++last_epoch_;
+  job.numerics = replica.spec.numerics;
+  replica.free_slots.erase(replica.free_slots.begin());
+  replica.residents.insert(job.spec.id);
+  ++replica.residents_of[job.spec.tenant];
+  ++tenants_[job.spec.tenant].running;
+  ++running_;
+  commands.push_back(OpenSlot{id, job.spec.id, job.slot, job.epoch, job.next.step});
+}
+
+void Scheduler::LeaveSlot(Job& job, std::vector<Command>& commands) {
+  Replica& replica = replicas_.at(job.replica);
+  commands.push_back(CloseSlot{job.replica, job.spec.id, job.slot, job.epoch});
+  replica.free_slots.insert(job.slot);
+  replica.residents.erase(job.spec.id);
+  if (--replica.residents_of[job.spec.tenant] == 0) replica.residents_of.erase(job.spec.tenant);
+  --tenants_[job.spec.tenant].running;
+  --running_;
+  touched_replicas_.insert(job.replica);
+  job.replica = kNowhere;
+}
+
+int Scheduler::SlotsLeft(const Replica& replica, const Tenant& tenant, TenantId id) const {
+  const auto of = replica.residents_of.find(id);
+  const int held = of == replica.residents_of.end() ? 0 : of->second;
+  int64_t left = SlotsPerTenant(replica.spec) - held;
+  if (tenant.limits.running_max > 0) {
+    left = std::min(left, tenant.limits.running_max - tenant.running);
+  }
+  return static_cast<int>(std::max<int64_t>(0, left));
+}
+
+// ---- queues ----
+
+GroupKey Scheduler::GroupOf(const Job& job) const {
+  if (job.in_media) return {.media = true};
+  const bool own = job.spec.isolation == Isolation::kDedicated;
+  return {.model = job.spec.model, .owner = own ? int64_t{job.spec.tenant} : -1};
+}
+
+void Scheduler::Enqueue(Job& job) {
+  const GroupKey key = GroupOf(job);
+  job.waits = true;
+  job.wait_key = NanosLeft(job);
+  job.latest_start_ns = job.spec.deadline_ns - SafeNanosLeft(job);
+  job.waits_late = job.latest_start_ns < now_ns_;
+  groups_[key].queue.Add(job, fair_.Protected(job.spec.tenant));
+  ++groups_of_[job.spec.tenant][key];
+  if (!job.waits_late) latest_starts_.insert({job.latest_start_ns, job.spec.id});
+  touched_groups_.insert(key);
+}
+
+void Scheduler::Dequeue(Job& job) {
+  const GroupKey key = GroupOf(job);
+  groups_[key].queue.Remove(job, fair_.Protected(job.spec.tenant));
+  job.waits = false;
+  if (!job.waits_late) latest_starts_.erase({job.latest_start_ns, job.spec.id});
+  const auto it = groups_of_.find(job.spec.tenant);
+  if (--it->second[key] > 0) return;
+  it->second.erase(key);
+  if (it->second.empty()) groups_of_.erase(it);
+}
+
+void Scheduler::Unplace(Job& job) {
+  if (job.placed_on == kNowhere) return;
+  const auto it = replicas_.find(job.placed_on);
+  if (it != replicas_.end()) {
+    it->second.timeline.Remove(job.spec.id);
+    if (!job.opened) --it->second.to_open;
+  }
+  job.placed_on = kNowhere;
+}
+
+void Scheduler::MoveLate() {
+  while (!latest_starts_.empty() && latest_starts_.begin()->first < now_ns_) {
+    Job& job = jobs_.at(latest_starts_.begin()->second);
+    latest_starts_.erase(latest_starts_.begin());
+    WaitQueue& queue = groups_[GroupOf(job)].queue;
+    const bool is_protected = fair_.Protected(job.spec.tenant);
+    queue.Remove(job, is_protected);
+    job.waits_late = true;
+    queue.Add(job, is_protected);
+  }
+}
+
+void Scheduler::MoveProtected() {
+  fair_.TakeChanges(changed_);
+  // A tenant that went over the gate and back, or twice, is where it is now: queues are told of
+  // the net change only.
+  std::sort(changed_.begin(), changed_.end());
+  for (size_t i = 0; i < changed_.size();) {
+    size_t end = i;
+    while (end < changed_.size() && changed_[end] == changed_[i]) ++end;
+    const auto groups = groups_of_.find(changed_[i]);
+    if ((end - i) % 2 == 1 && groups != groups_of_.end()) {
+      const bool is_protected = fair_.Protected(changed_[i]);
+      for (const auto& [key, count] : groups->second) {
+        groups_[key].queue.SetProtected(changed_[i], is_protected);
+      }
+    }
+    i = end;
+  }
+}
+
+void Scheduler::Rekey(Group& group, const GroupKey& key) {
+  if (group.queue.empty() || key.media) return;
+  std::vector<JobId> waiting;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    group.queue.Visit(static_cast<Lane>(lane), [&](JobId id) {
+      waiting.push_back(id);
+      return true;
+    });
+  }
+  for (const JobId id : waiting) {
+    Job& job = jobs_.at(id);
+    Dequeue(job);
+    job.cost = Predict(job.spec, group.hardware);
+    Enqueue(job);
+  }
+}
+
+void Scheduler::SetHungry(ReplicaId id, const Replica& replica, bool add) {
+  const int plans = static_cast<int>(replica.plans.size());
+  for (const GroupKey& key : replica.groups) {
+    auto& hungry = groups_[key].hungry;
+    if (add && plans < replica.spec.plans_in_flight_max) {
+      hungry.insert({plans, id});
+    } else {
+      hungry.erase({plans, id});
+    }
+  }
+}
+
+int Scheduler::RankOf(bool late, bool is_protected) const {
+  if (config_.priority == Priority::kStrict) return (is_protected ? 0 : 2) + (late ? 1 : 0);
+  return (late ? 2 : 0) + (is_protected ? 0 : 1);
+}
+
+Lane Scheduler::LaneOfRank(int rank) const {
+  const bool strict = config_.priority == Priority::kStrict;
+  const bool high = rank >= 2;
+  const bool low = rank % 2 == 1;
+  const bool late = strict ? low : high;
+  const bool is_protected = strict ? !high : !low;
+  if (late) return is_protected ? Lane::kLateProtected : Lane::kLateUnprotected;
+  return is_protected ? Lane::kFeasibleProtected : Lane::kFeasibleUnprotected;
+}
+
+const CostTable& Scheduler::CostOf(int64_t hardware, ModelId model) const {
+  static const CostTable* const guess = new CostTable({});  // never destroyed
+  const auto it = costs_.find({hardware, model});
+  return it == costs_.end() ? *guess : it->second;
+}
+
+CostTable& Scheduler::CostOf(const Replica& replica, ModelId model) {
+  const auto key =
+      std::pair<int64_t, ModelId>(replica.spec.hardware, replica.spec.models.empty() ? 0 : model);
+  return costs_.try_emplace(key, replica.spec.cost).first->second;
+}
+
+// ---- questions ----
+
+int64_t Scheduler::JobsAhead(JobId id) const {
+  const auto it = jobs_.find(id);
+  if (it == jobs_.end() || !it->second.waits) return 0;
+  const Job& job = it->second;
+  const WaitQueue& queue = groups_.find(GroupOf(job))->second.queue;
+  int64_t ahead = 0;
+  bool found = false;
+  // One tenant's jobs share its protection, so that those in time come before the late ones.
+  for (const bool late : {false, true}) {
+    queue.VisitTenant(job.spec.tenant, late, [&](JobId other) {
+      found = other == id;
+      return !found && ++ahead < kJobsAheadMax;
+    });
+    if (found || ahead >= kJobsAheadMax) break;
+  }
+  return ahead;
+}
+
+int64_t Scheduler::PredictRemaining(JobId id) const {
+  const auto it = jobs_.find(id);
+  if (it == jobs_.end()) return 0;
+  const Job& job = it->second;
+  const auto replica = replicas_.find(job.replica);
+  if (replica == replicas_.end()) return 0;
+  const auto& plans = replica->second.plans;
+  const CostTable& cost = CostOf(replica->second.spec.hardware, job.spec.model);
+  // A step takes as long as the batch it is in.
+  int64_t batch_tokens = Tokens(job.spec, Stage::kDenoise);
+  if (!plans.empty() && plans.back().stage == Stage::kDenoise) {
+    batch_tokens = std::max(batch_tokens, plans.back().tokens);
+  }
+  const auto step_ns = static_cast<double>(cost.Predict(Stage::kDenoise, batch_tokens));
+  return OtherNanosLeft(job) + static_cast<int64_t>(StepsLeft(job) * step_ns);
+}
+
+int64_t Scheduler::PredictWait(JobId id) const {
+  const auto it = jobs_.find(id);
+  if (it == jobs_.end() || it->second.replica != kNowhere) return 0;
+  const Job& job = it->second;
+  const auto group = groups_.find(GroupOf(job));
+  if (group == groups_.end() || group->second.replicas.empty()) return 0;
+  // What waits and is shorter goes first; at most everything that waits does.
+  const int64_t ahead_ns = std::max<int64_t>(0, group->second.queue.waiting_ns() - job.wait_key);
+  return ahead_ns / static_cast<int64_t>(group->second.replicas.size());
+}
+
+std::vector<std::string> Scheduler::BrokenInvariants() const {
+  std::vector<std::string> broken;
+  size_t waiting = 0;
+  for (const auto& [id, job] : jobs_) {
+    const bool resident = job.replica != kNowhere;
+    const bool placed = !resident && job.placed_on != kNowhere;
+    const bool in_media_pool = !resident && job.in_media && job.in_flight > 0;
+    waiting += job.waits;
+    if (job.waits + resident + placed + in_media_pool != 1) {
+      broken.push_back(absl::StrCat("job ", id, " is in ",
+                                    job.waits + resident + placed + in_media_pool, " places"));
+    }
+    const auto replica = replicas_.find(job.replica);
+    if (resident && (replica == replicas_.end() || !replica->second.residents.contains(id))) {
+      broken.push_back(absl::StrCat("job ", id, " believes in a slot that is not its"));
+    }
+  }
+  for (const auto& [key, group] : groups_) waiting -= group.queue.size();
+  if (waiting != 0) broken.emplace_back("queues hold other jobs than those that wait");
+  size_t residents = 0;
+  for (const auto& [id, replica] : replicas_) {
+    residents += replica.residents.size();
+    if (static_cast<int>(replica.plans.size()) > replica.spec.plans_in_flight_max) {
+      broken.push_back(absl::StrCat("replica ", id, " has too many plans"));
+    }
+    if (replica.residents.size() + replica.free_slots.size() !=
+        static_cast<size_t>(replica.spec.slots)) {
+      broken.push_back(absl::StrCat("replica ", id, " lost count of its slots"));
+    }
+    int to_open = 0;
+    for (const auto& entry : replica.timeline.entries()) {
+      to_open += jobs_.at(entry.job).replica == kNowhere ? 1 : 0;
+    }
+    if (to_open != replica.to_open) {
+      broken.push_back(absl::StrCat("replica ", id, " lost count of its guarantees"));
+    }
+  }
+  if (residents != running_) broken.emplace_back("lost count of the running jobs");
+  return broken;
+}
+
+}  // namespace darkroom::scheduler

@@ -1,0 +1,122 @@
+#include "simulator/policies/darkroom_policy.h"
+
+#include <set>
+#include <utility>
+#include <variant>
+
+namespace darkroom::simulator {
+namespace {
+
+// Jobs are numbered from 1 in the scheduler.
+scheduler::JobId ToId(JobIndex job) { return static_cast<scheduler::JobId>(job) + 1; }
+JobIndex ToIndex(scheduler::JobId id) { return static_cast<JobIndex>(id) - 1; }
+
+}  // namespace
+
+void DarkroomPolicy::AttachAll(const World& world) {
+  attached_ = true;
+  const auto gpus = static_cast<size_t>(world.workload.gpus);
+  plans_.resize(gpus);
+  replicas_.resize(gpus, -1);
+  started_.resize(gpus, false);
+  for (int gpu = 0; gpu < world.workload.gpus; ++gpu) {
+    if (!world.lost[static_cast<size_t>(gpu)]) Attach(world, gpu);
+  }
+}
+
+void DarkroomPolicy::Attach(const World& world, int gpu) {
+  scheduler::ReplicaSpec spec;
+  spec.stages = scheduler::StageBit(scheduler::Stage::kDenoise);
+  spec.slots = options_.slots;
+  spec.step_tokens_max = options_.knee_milli_units;
+  spec.plans_in_flight_max = options_.plans_in_flight;
+  spec.numerics = 1;
+  spec.quantum_ns_max = options_.quantum_ns_max;
+  spec.models = {0};
+  if (options_.equal_models) {
+    std::set<uint32_t> models;
+    for (const WorkJob& job : world.workload.jobs) models.insert(job.model);
+    spec.models.assign(models.begin(), models.end());
+  }
+  for (const auto& [milli_units, nanos] : world.table.Points()) {
+    spec.cost.push_back({scheduler::Stage::kDenoise, milli_units, nanos});
+  }
+  replicas_[static_cast<size_t>(gpu)] = ++last_replica_;
+  gpu_of_[last_replica_] = gpu;
+  Send(world, scheduler::ReplicaAttached{last_replica_, spec});
+}
+
+void DarkroomPolicy::OnArrival(const World& world, JobIndex job) {
+  if (!attached_) AttachAll(world);
+  const WorkJob& work = world.workload.jobs[static_cast<size_t>(job)];
+  scheduler::JobSpec spec;
+  spec.id = ToId(job);
+  spec.tenant = work.tenant;
+  spec.model = options_.equal_models ? work.model : 0;
+  spec.service_class = options_.service_class;
+  spec.deadline_ns = work.deadline_ns;
+  spec.stages = scheduler::StageBit(scheduler::Stage::kDenoise);
+  spec.steps = work.steps;
+  spec.step_tokens = work.milli_units;
+  spec.segments = work.segments;
+  Send(world, scheduler::JobSubmitted{spec});
+}
+
+void DarkroomPolicy::OnDone(const World& world, const Quantum& quantum, int64_t duration_ns) {
+  const auto gpu = static_cast<size_t>(quantum.gpu);
+  const scheduler::RunPlan plan = std::move(plans_[gpu].front());
+  plans_[gpu].pop_front();
+  started_[gpu] = false;
+  scheduler::PlanFinished finished{plan.replica, plan.sequence, duration_ns, {}};
+  for (const auto& item : plan.items) {
+    finished.items.push_back({item.job, scheduler::PlanFinished::Outcome::kDone, item.checkpoint});
+  }
+  Send(world, finished);
+}
+
+void DarkroomPolicy::OnGpuLost(const World& world, int gpu) {
+  if (!attached_) return;
+  const auto index = static_cast<size_t>(gpu);
+  const scheduler::ReplicaId replica = std::exchange(replicas_[index], -1);
+  if (replica < 0) return;
+  plans_[index].clear();
+  started_[index] = false;
+  gpu_of_.erase(replica);
+  Send(world, scheduler::ReplicaLost{replica});
+}
+
+void DarkroomPolicy::OnGpuBack(const World& world, int gpu) {
+  if (attached_) Attach(world, gpu);
+}
+
+void DarkroomPolicy::Send(const World& world, const scheduler::Event& event) {
+  commands_.clear();
+  scheduler_.Handle(event, world.now_ns, commands_);
+  for (scheduler::Command& command : commands_) {
+    if (auto* run = std::get_if<scheduler::RunPlan>(&command)) {
+      plans_[static_cast<size_t>(gpu_of_.at(run->replica))].push_back(std::move(*run));
+    } else if (const auto* refused = std::get_if<scheduler::JobRefused>(&command)) {
+      refused_.push_back(ToIndex(refused->job));
+    } else if (const auto* dropped = std::get_if<scheduler::JobQuarantined>(&command)) {
+      refused_.push_back(ToIndex(dropped->job));
+    }
+  }
+}
+
+void DarkroomPolicy::Decide(const World& world, std::vector<Quantum>& start,
+                            std::vector<JobIndex>& refused) {
+  refused.insert(refused.end(), refused_.begin(), refused_.end());
+  refused_.clear();
+  for (size_t gpu = 0; gpu < plans_.size(); ++gpu) {
+    if (started_[gpu] || plans_[gpu].empty() || world.busy[gpu]) continue;
+    started_[gpu] = true;
+    const scheduler::RunPlan& plan = plans_[gpu].front();
+    Quantum quantum;
+    quantum.gpu = static_cast<int>(gpu);
+    quantum.segments = plan.segment_end - plan.segment_begin;
+    for (const auto& item : plan.items) quantum.jobs.push_back(ToIndex(item.job));
+    start.push_back(std::move(quantum));
+  }
+}
+
+}  // namespace darkroom::simulator

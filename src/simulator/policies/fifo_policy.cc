@@ -1,0 +1,52 @@
+#include "simulator/policies/fifo_policy.h"
+
+#include "simulator/policies/packing.h"
+
+namespace darkroom::simulator {
+
+void FifoPolicy::OnDone(const World& world, const Quantum& quantum, int64_t) {
+  std::erase_if(batches_[static_cast<size_t>(quantum.gpu)], [&](JobIndex job) {
+    return world.states[static_cast<size_t>(job)].finished_ns >= 0;
+  });
+}
+
+void FifoPolicy::OnGpuLost(const World& world, int gpu) {
+  if (batches_.empty()) return;
+  for (const JobIndex job : batches_[static_cast<size_t>(gpu)]) {
+    held_[static_cast<size_t>(job)] = false;
+  }
+  batches_[static_cast<size_t>(gpu)].clear();
+}
+
+void FifoPolicy::Decide(const World& world, std::vector<Quantum>& start, std::vector<JobIndex>&) {
+  batches_.resize(static_cast<size_t>(world.workload.gpus));
+  held_.resize(world.workload.jobs.size(), false);
+  for (int gpu = 0; gpu < world.workload.gpus; ++gpu) {
+    if (world.busy[static_cast<size_t>(gpu)] || world.lost[static_cast<size_t>(gpu)]) continue;
+    auto& batch = batches_[static_cast<size_t>(gpu)];
+    int64_t milli_units = 0;
+    for (const JobIndex job : batch) {
+      milli_units += world.workload.jobs[static_cast<size_t>(job)].milli_units;
+    }
+    for (const JobIndex index : world.active) {
+      if (milli_units >= kPeerKneeMilliUnits) break;
+      if (held_[static_cast<size_t>(index)]) continue;
+      const WorkJob& job = world.workload.jobs[static_cast<size_t>(index)];
+      if (!batch.empty() &&
+          (job.model != world.workload.jobs[static_cast<size_t>(batch.front())].model ||
+           milli_units + job.milli_units > kPeerKneeMilliUnits)) {
+        continue;
+      }
+      batch.push_back(index);
+      held_[static_cast<size_t>(index)] = true;
+      milli_units += job.milli_units;
+    }
+    if (batch.empty()) continue;
+    Quantum quantum;
+    quantum.gpu = gpu;
+    quantum.jobs = batch;
+    start.push_back(std::move(quantum));
+  }
+}
+
+}  // namespace darkroom::simulator

@@ -1,0 +1,22 @@
+#pragma once
+
+#include "simulator/policy.h"
+
+namespace darkroom::simulator {
+
+// Step batching as vLLM-Omni does it: each accelerator keeps its batch until its jobs end, and
+// fills free room with the first that wait and have the batch's key (the base model).
+class FifoPolicy final : public Policy {
+ public:
+  std::string_view name() const override { return "fifo"; }
+  void OnDone(const World& world, const Quantum& quantum, int64_t duration_ns) override;
+  void OnGpuLost(const World& world, int gpu) override;
+  void Decide(const World& world, std::vector<Quantum>& start,
+              std::vector<JobIndex>& refused) override;
+
+ private:
+  std::vector<std::vector<JobIndex>> batches_;  // per accelerator
+  std::vector<bool> held_;                      // per job: in a batch
+};
+
+}  // namespace darkroom::simulator

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace darkroom::simulator {
+
+// How long one denoising step takes, by the batch's work in milli-units (a 512x512 picture is 1000)
+// and by how many accelerators share it. Between measured points linear; below the first point as
+// long as there, because a small step is launch-bound; beyond the last along the last segment.
+class StepTable {
+ public:
+  // Qwen-Image on one H200 (SGLang, pull request 22183), batches of 512x512.
+  static StepTable MeasuredH200();
+  // A step without launch cost, .003 s + .052 s a unit, for which packing cannot gain.
+  static StepTable WithoutLaunchCost();
+  // Lines `degree,units,seconds` under that header, units of 512x512. INVALID_ARGUMENT
+  // (STEP_TABLE_INVALID) names the line.
+  static absl::StatusOr<StepTable> Parse(std::string_view text);
+
+  // `milli_units` >= 1; a degree without points answers as the next smaller one that has some.
+  int64_t Nanos(int64_t milli_units, int degree = 1) const;
+  std::vector<int> degrees() const;
+  // Points that describe the table to a scheduler: every 250 milli-units to 24 units.
+  std::vector<std::pair<int64_t, int64_t>> Points(int degree = 1) const;
+
+ private:
+  // Milli-units and nanoseconds, ascending in both.
+  std::map<int, std::vector<std::pair<int64_t, int64_t>>> points_;
+};
+
+}  // namespace darkroom::simulator

@@ -1,0 +1,569 @@
+#include "scheduler_trace.h"
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <map>
+#include <random>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "scheduler/limits.h"
+#include "scheduler/scheduler.h"
+
+namespace darkroom::scheduler {
+namespace {
+
+constexpr int64_t kMillisecond = 1'000'000;
+constexpr int64_t kBucket = 64;
+constexpr double kFirstEpsilon = 0.05;
+// Predictions are whole nanoseconds; a job has some hundreds of them.
+constexpr int64_t kRounding = 1000;
+
+// t = max(launch cost, slope * tokens), rounded up to buckets of one size.
+std::vector<CostPoint> Costs(std::mt19937_64& random) {
+  std::vector<CostPoint> points;
+  for (const Stage stage : {Stage::kEncode, Stage::kImageEncode, Stage::kDenoise, Stage::kDecode}) {
+    const auto launch = static_cast<int64_t>(1 + random() % 20) * kMillisecond;
+    const auto slope = static_cast<int64_t>(1 + random() % 200) * 1000;
+    for (int64_t tokens = kBucket; tokens <= 64 * kBucket; tokens += kBucket) {
+      points.push_back({stage, tokens, std::max(launch, slope * tokens)});
+    }
+  }
+  return points;
+}
+
+int64_t Cost(const ReplicaSpec& replica, Stage stage, int64_t tokens) {
+  for (const CostPoint& point : replica.cost) {
+    if (point.stage == stage && tokens <= point.tokens) return point.nanos;
+  }
+  return 0;
+}
+
+int64_t SoloNanos(const ReplicaSpec& replica, const JobSpec& spec) {
+  int64_t nanos = 0;
+  for (int i = 0; i < kStages; ++i) {
+    const auto stage = static_cast<Stage>(i);
+    if (stage == Stage::kMediaEncode || !Needs(spec, stage)) continue;
+    nanos +=
+        Cost(replica, stage, Tokens(spec, stage)) * (stage == Stage::kDenoise ? spec.steps : 1);
+  }
+  return nanos;
+}
+
+// One run: replicas that take their plans in order, and a checker beside each event.
+class World {
+ public:
+  explicit World(const Trace& trace) : trace_(trace), scheduler_(trace.config) {
+    scheduler_.set_checkpoint_steps(2);
+  }
+
+  std::string Run() {
+    for (const ReplicaSpec& spec : trace_.replicas) Attach(spec);
+    size_t next = 0;
+    for (int64_t events = 0; events < 100'000 && broken_.empty(); ++events) {
+      const ReplicaId first = FirstToFinish();
+      const int64_t finish_ns = first < 0 ? kNoDeadline : live_.at(first).front_ends_ns;
+      if (next < trace_.ops.size() && trace_.ops[next].at_ns <= finish_ns) {
+        now_ns_ = std::max(now_ns_, trace_.ops[next].at_ns);
+        Do(trace_.ops[next++]);
+      } else if (first >= 0) {
+        now_ns_ = finish_ns;
+        Finish(first);
+      } else {
+        break;
+      }
+    }
+    if (broken_.empty() && !jobs_.empty()) Break("G1", absl::StrCat(jobs_.size(), " never ended"));
+    if (broken_.empty()) CheckReplay();
+    return broken_;
+  }
+
+ private:
+  struct LiveJob {
+    JobSpec spec;  // with its deadline on the clock
+    Position next;
+    int32_t checkpoint = 0;
+    bool guaranteed = false;
+    ReplicaId replica = kNowhere;
+    bool lost_replica = false;
+    bool finishing = false;
+  };
+  struct LiveReplica {
+    ReplicaSpec spec;
+    std::deque<RunPlan> plans;
+    int64_t front_ends_ns = 0;
+    std::set<uint32_t> slots;
+  };
+
+  void Break(std::string_view guarantee, const std::string& what) {
+    if (broken_.empty()) {
+      broken_ = absl::StrCat(absl::string_view(guarantee.data(), guarantee.size()), ": ", what,
+                             " at ", now_ns_);
+    }
+  }
+
+  void Attach(const ReplicaSpec& spec) {
+    live_[++last_replica_].spec = spec;
+    Send(ReplicaAttached{last_replica_, spec});
+  }
+
+  ReplicaId FirstToFinish() const {
+    ReplicaId first = -1;
+    for (const auto& [id, replica] : live_) {
+      if (replica.plans.empty()) continue;
+      if (first < 0 || replica.front_ends_ns < live_.at(first).front_ends_ns) first = id;
+    }
+    return first;
+  }
+
+  // What the plan takes: the table's own answer, at the trace's pace.
+  int64_t TrueNanos(const LiveReplica& replica, const RunPlan& plan) const {
+    int64_t tokens = 0;
+    int32_t segments = 1;
+    for (const auto& item : plan.items) {
+      const JobSpec& spec = specs_.at(item.job);
+      tokens += Tokens(spec, plan.stage);
+      segments = spec.segments;
+    }
+    const auto nanos = static_cast<double>(Cost(replica.spec, plan.stage, tokens));
+    const double share = plan.stage == Stage::kDenoise
+                             ? static_cast<double>(plan.segment_end - plan.segment_begin) / segments
+                             : 1.0;
+    return std::max<int64_t>(1, static_cast<int64_t>(nanos * share * trace_.pace));
+  }
+
+  void Do(const TraceOp& op) {
+    switch (op.kind) {
+      case TraceOp::Kind::kSubmit:
+        return Submit(op.spec);
+      case TraceOp::Kind::kCancel: {
+        if (jobs_.empty()) return;
+        auto it = std::next(jobs_.begin(), static_cast<long>(op.pick % jobs_.size()));
+        const JobId id = it->first;
+        jobs_.erase(it);
+        return Send(JobEnded{id});
+      }
+      case TraceOp::Kind::kLose: {
+        auto it = std::next(live_.begin(), static_cast<long>(op.pick % live_.size()));
+        const ReplicaSpec spec = it->second.spec;
+        const ReplicaId id = it->first;
+        live_.erase(it);
+        for (auto& [job_id, job] : jobs_) job.lost_replica = true;
+        Send(ReplicaLost{id});
+        return Attach(spec);
+      }
+      case TraceOp::Kind::kWeight:
+        return Send(op.weight);
+    }
+  }
+
+  void Submit(JobSpec spec) {
+    if (spec.deadline_ns != kNoDeadline) spec.deadline_ns += now_ns_;
+    double least = std::numeric_limits<double>::infinity();
+    bool active = false;
+    for (const auto& [id, job] : jobs_) {
+      least = std::min(least, scheduler_.VirtualTime(job.spec.tenant));
+      active = active || job.spec.tenant == spec.tenant;
+    }
+    LiveJob& job = jobs_[spec.id];
+    job.spec = spec;
+    job.next = FirstPosition(spec, 0);
+    job.guaranteed = spec.service_class == ServiceClass::kGuaranteed;
+    const bool others = least < std::numeric_limits<double>::infinity();
+    specs_[spec.id] = spec;
+    submitted_ = spec.id;
+    Send(JobSubmitted{spec});
+    submitted_ = 0;
+    if (jobs_.contains(spec.id) && !active && others &&
+        scheduler_.VirtualTime(spec.tenant) < least) {
+      Break("G3", absl::StrCat("tenant ", spec.tenant, " came back with credit"));
+    }
+  }
+
+  void Finish(ReplicaId id) {
+    LiveReplica& replica = live_.at(id);
+    const RunPlan plan = replica.plans.front();
+    const int64_t duration_ns = TrueNanos(replica, plan);
+    replica.plans.pop_front();
+    if (!replica.plans.empty()) {
+      replica.front_ends_ns = now_ns_ + TrueNanos(replica, replica.plans.front());
+    }
+    PlanFinished finished{id, plan.sequence, duration_ns, {}};
+    bool any = false;
+    std::map<JobId, int64_t> caps;
+    int64_t tokens = 0;
+    for (const auto& item : plan.items) {
+      const auto job = jobs_.find(item.job);
+      const bool here = job != jobs_.end() && job->second.replica == id;
+      any = any || here;
+      finished.items.push_back(
+          {item.job, here ? PlanFinished::Outcome::kDone : PlanFinished::Outcome::kSkipped,
+           here && item.checkpoint});
+      if (!here) continue;
+      if (item.checkpoint) job->second.checkpoint = item.step + 1;
+      caps[item.job] = Tokens(job->second.spec, plan.stage);
+      tokens += caps[item.job];
+    }
+    const int64_t together_ns = Cost(replica.spec, plan.stage, tokens);
+    if (caps.size() < plan.items.size()) caps.clear();  // the batch was not what was predicted
+    for (auto& [job, cap] : caps) {
+      const auto alone = static_cast<double>(Cost(replica.spec, plan.stage, cap));
+      cap = static_cast<int64_t>(alone * static_cast<double>(duration_ns) /
+                                 static_cast<double>(together_ns)) +
+            2;
+    }
+    charged_ns_ = 0;
+    caps_ = caps;
+    Send(finished);
+    caps_.clear();
+    if (charged_ns_ != (any ? duration_ns : 0)) {
+      Break("G7", absl::StrCat("charged ", charged_ns_, " of ", duration_ns));
+    }
+  }
+
+  void Send(const Event& event) {
+    log_.emplace_back(now_ns_, event);
+    std::vector<Command> commands;
+    scheduler_.Handle(event, now_ns_, commands);
+    for (const Command& command : commands) {
+      written_ += Write(command);
+      std::visit([this](const auto& c) { On(c); }, command);
+    }
+    const auto invariants = scheduler_.BrokenInvariants();
+    if (!invariants.empty()) Break("bookkeeping", invariants.front());
+    CheckNoIdleReplica();
+  }
+
+  // ---- commands ----
+  void On(const OpenSlot& open) {
+    LiveJob& job = jobs_.at(open.job);
+    LiveReplica& replica = live_.at(open.replica);
+    if (!replica.slots.insert(open.slot).second ||
+        static_cast<int32_t>(open.slot) >= replica.spec.slots) {
+      Break("slots", absl::StrCat("slot ", open.slot, " is taken"));
+    }
+    if (open.resume_step != job.checkpoint) Break("G9", "resumes elsewhere than it was saved");
+    job.replica = open.replica;
+    job.next = FirstPosition(job.spec, open.resume_step);
+  }
+  void On(const CloseSlot& close) {
+    live_.at(close.replica).slots.erase(close.slot);
+    const auto job = jobs_.find(close.job);
+    if (job != jobs_.end()) job->second.replica = kNowhere;
+  }
+  void On(const Charge& charge) {
+    charged_ns_ += charge.nanos;
+    const auto cap = caps_.find(charge.job);
+    if (cap != caps_.end() && charge.nanos > cap->second) {
+      Break("G7",
+            absl::StrCat("job ", charge.job, " pays ", charge.nanos, ", alone ", cap->second));
+    }
+  }
+  void On(const JobFinished& finished) {
+    const LiveJob& job = jobs_.at(finished.job);
+    if (!job.finishing) Break("G9", "ends before its last stage");
+    if (job.guaranteed && !job.lost_replica && now_ns_ > job.spec.deadline_ns + kRounding) {
+      Break("G4", absl::StrCat("guaranteed job ", finished.job, " is ",
+                               now_ns_ - job.spec.deadline_ns, " ns late"));
+    }
+    jobs_.erase(finished.job);
+  }
+  void On(const JobRequeued& requeued) {
+    LiveJob& job = jobs_.at(requeued.job);
+    if (requeued.resume_step != job.checkpoint) Break("G9", "goes on elsewhere than it was saved");
+    job.replica = kNowhere;
+    job.finishing = false;
+    job.next = FirstPosition(job.spec, job.checkpoint);
+  }
+  void On(const JobQuarantined& quarantined) { jobs_.erase(quarantined.job); }
+  void On(const JobRefused& refused) {
+    const LiveJob& job = jobs_.at(refused.job);
+    if (job.spec.service_class == ServiceClass::kBestEffort || refused.job != submitted_) {
+      Break("admission", absl::StrCat("job ", refused.job, " is refused"));
+    }
+    if (refused.offered_deadline_ns <= job.spec.deadline_ns) {
+      Break("admission", "offers what was asked for");
+    }
+    jobs_.erase(refused.job);
+  }
+
+  void On(const RunPlan& plan) {
+    LiveReplica& replica = live_.at(plan.replica);
+    CheckBatch(plan, replica);
+    CheckMembers(plan, replica);
+    int64_t tokens = 0;
+    for (const auto& item : plan.items) {
+      LiveJob& job = jobs_.at(item.job);
+      tokens += Tokens(job.spec, plan.stage);
+      const Position at{plan.stage, item.step,
+                        plan.stage == Stage::kDenoise ? plan.segment_begin : 0};
+      if (at != job.next || job.finishing) {
+        Break("G9", absl::StrCat("job ", item.job, " runs step ", item.step, " out of order"));
+      }
+      job.next = After(job.next, job.spec, plan.segment_end - plan.segment_begin, job.finishing);
+    }
+    replica.plans.push_back(plan);
+    if (replica.plans.size() == 1) {
+      replica.front_ends_ns = now_ns_ + TrueNanos(replica, replica.plans.front());
+    }
+    CheckGuarantees(plan.replica, replica);
+  }
+
+  // ---- checks ----
+  void CheckBatch(const RunPlan& plan, const LiveReplica& replica) {
+    std::set<TenantId> tenants;
+    std::set<JobId> ids;
+    std::set<ModelId> models;
+    bool exclusive = false;
+    int64_t tokens = 0;
+    for (const auto& item : plan.items) {
+      const LiveJob& job = jobs_.at(item.job);
+      ids.insert(item.job);
+      tenants.insert(job.spec.tenant);
+      models.insert(job.spec.model);
+      exclusive = exclusive || job.spec.isolation != Isolation::kShared;
+      tokens += job.spec.step_tokens;
+      if (job.replica != plan.replica) Break("isolation", "runs where it has no slot");
+    }
+    if (ids.size() != plan.items.size() || ids.empty()) Break("batch", "a job twice, or none");
+    if (models.size() > 1) Break("batch", "two models");
+    if (exclusive && tenants.size() > 1) Break("isolation", "an exclusive tenant has company");
+    if (plan.stage == Stage::kDenoise && ids.size() > 1 && tokens > replica.spec.step_tokens_max) {
+      Break("batch", "beyond the knee");
+    }
+    if (static_cast<int>(replica.plans.size()) >= replica.spec.plans_in_flight_max) {
+      Break("batch", "more plans than the replica holds");
+    }
+  }
+
+  // No member that could still be in time gets late by its company.
+  void CheckMembers(const RunPlan& plan, const LiveReplica& replica) {
+    if (plan.stage != Stage::kDenoise || plan.items.size() < 2 || trace_.pace != 1.0) return;
+    int64_t start_ns = now_ns_;
+    if (!replica.plans.empty()) start_ns = replica.front_ends_ns;
+    for (size_t i = 1; i < replica.plans.size(); ++i) {
+      start_ns += TrueNanos(replica, replica.plans[i]);
+    }
+    int64_t tokens = 0;
+    for (const auto& item : plan.items) tokens += jobs_.at(item.job).spec.step_tokens;
+    const auto step_ns = static_cast<double>(Cost(replica.spec, Stage::kDenoise, tokens));
+    for (const auto& item : plan.items) {
+      const JobSpec& spec = jobs_.at(item.job).spec;
+      if (spec.deadline_ns == kNoDeadline) continue;
+      const double steps =
+          spec.steps - item.step - static_cast<double>(plan.segment_begin) / spec.segments;
+      const bool decodes = Needs(spec, Stage::kDecode);
+      const auto tail_ns = static_cast<double>(
+          decodes ? Cost(replica.spec, Stage::kDecode, Tokens(spec, Stage::kDecode)) : 0);
+      const auto alone_ns =
+          static_cast<double>(Cost(replica.spec, Stage::kDenoise, spec.step_tokens));
+      const auto left_ns = static_cast<double>(spec.deadline_ns - start_ns);
+      const bool in_time = (steps * alone_ns + tail_ns) * (1 + kFirstEpsilon) < left_ns;
+      if (in_time && steps * step_ns + tail_ns > left_ns + kRounding) {
+        Break("members", absl::StrCat("job ", item.job, " gets late by its batch"));
+      }
+    }
+  }
+
+  // G6: whatever was dispatched, every guarantee placed on this replica can still be kept, earliest
+  // deadline first; recomputed here from the table alone.
+  void CheckGuarantees(ReplicaId id, const LiveReplica& replica) {
+    if (trace_.pace != 1.0) return;
+    int64_t free_ns = replica.front_ends_ns;
+    for (size_t i = 1; i < replica.plans.size(); ++i) {
+      free_ns += TrueNanos(replica, replica.plans[i]);
+    }
+    std::map<int64_t, int64_t> due;
+    for (const auto& [job_id, job] : jobs_) {
+      // One that has no slot yet may be placed elsewhere.
+      if (!job.guaranteed || job.lost_replica || job.replica != id || job.finishing) continue;
+      int64_t left_ns = 0;
+      for (int i = static_cast<int>(job.next.stage); i < kStages; ++i) {
+        const auto stage = static_cast<Stage>(i);
+        if (stage == Stage::kMediaEncode || !Needs(job.spec, stage)) continue;
+        const int64_t cost_ns = Cost(replica.spec, stage, Tokens(job.spec, stage));
+        left_ns += stage == Stage::kDenoise ? cost_ns * (job.spec.steps - job.next.step) -
+                                                  cost_ns * job.next.segment / job.spec.segments
+                                            : cost_ns;
+      }
+      due[job.spec.deadline_ns] += left_ns;
+    }
+    int64_t ahead_ns = 0;
+    for (const auto& [deadline_ns, left_ns] : due) {
+      ahead_ns += left_ns;
+      if (free_ns + ahead_ns > deadline_ns + kRounding) {
+        Break("G6", absl::StrCat("what was dispatched leaves a guarantee short by ",
+                                 free_ns + ahead_ns - deadline_ns, " ns"));
+      }
+    }
+  }
+
+  void CheckNoIdleReplica() {
+    for (const auto& [id, replica] : live_) {
+      if (!replica.plans.empty()) continue;
+      std::map<TenantId, int> held;
+      for (const auto& [job_id, job] : jobs_) {
+        if (job.replica == id && !job.finishing) {
+          return Break("G1", absl::StrCat("replica ", id, " idles with job ", job_id, " aboard"));
+        }
+      }
+      if (!replica.slots.empty()) continue;
+      for (const auto& [job_id, job] : jobs_) {
+        const bool fits = job.checkpoint == 0 && !job.guaranteed &&
+                          std::find(replica.spec.models.begin(), replica.spec.models.end(),
+                                    job.spec.model) != replica.spec.models.end();
+        if (fits && job.replica == kNowhere) {
+          return Break("G1", absl::StrCat("replica ", id, " idles while job ", job_id, " waits"));
+        }
+      }
+    }
+  }
+
+  static std::string Write(const Command& command) {
+    std::string text = absl::StrCat(command.index(), ":");
+    if (const auto* open = std::get_if<OpenSlot>(&command)) {
+      absl::StrAppend(&text, open->replica, ",", open->job, ",", open->slot, ",", open->epoch);
+    } else if (const auto* run = std::get_if<RunPlan>(&command)) {
+      absl::StrAppend(&text, run->replica, ",", run->sequence, ",", run->predicted_ns, ",",
+                      run->segment_end);
+      for (const auto& item : run->items) absl::StrAppend(&text, ",", item.job, "/", item.step);
+    } else if (const auto* charge = std::get_if<Charge>(&command)) {
+      absl::StrAppend(&text, charge->job, ",", charge->nanos);
+    }
+    return absl::StrCat(text, "\n");
+  }
+
+  void CheckReplay() {
+    Scheduler again(trace_.config);
+    again.set_checkpoint_steps(2);
+    std::string written;
+    for (const auto& [now_ns, event] : log_) {
+      std::vector<Command> commands;
+      again.Handle(event, now_ns, commands);
+      for (const Command& command : commands) written += Write(command);
+    }
+    if (written != written_) Break("G10", "the same events gave other commands");
+  }
+
+  const Trace& trace_;
+  Scheduler scheduler_;
+  int64_t now_ns_ = 0;
+  ReplicaId last_replica_ = 0;
+  std::map<ReplicaId, LiveReplica> live_;
+  std::map<JobId, LiveJob> jobs_;
+  std::map<JobId, JobSpec> specs_;  // of those that ended, too
+  JobId submitted_ = 0;
+  int64_t charged_ns_ = 0;
+  std::map<JobId, int64_t> caps_;
+  std::string broken_;
+  std::string written_;
+  std::vector<std::pair<int64_t, Event>> log_;
+};
+
+JobSpec RandomJob(JobId id, const ReplicaSpec& like, std::mt19937_64& random) {
+  JobSpec spec;
+  spec.id = id;
+  spec.tenant = static_cast<TenantId>(1 + random() % 4);
+  spec.model = static_cast<ModelId>(random() % 2);
+  spec.isolation = random() % 6 == 0 ? Isolation::kExclusiveBatch : Isolation::kShared;
+  spec.steps = 1 + static_cast<int32_t>(random() % 10);
+  spec.step_tokens = kBucket * (1 + static_cast<int64_t>(random() % 6));
+  spec.image_tokens = kBucket;
+  spec.image_encode = random() % 4 == 0;
+  spec.stages = kAllStages & ~StageBit(Stage::kMediaEncode);
+  if (random() % 2 == 0) spec.stages = StageBit(Stage::kDenoise);
+  spec.segments = random() % 6 == 0 ? 1 + static_cast<int32_t>(random() % 8) : 1;
+  const uint64_t dice = random() % 10;
+  spec.service_class = dice < 3   ? ServiceClass::kGuaranteed
+                       : dice < 5 ? ServiceClass::kTarget
+                                  : ServiceClass::kBestEffort;
+  if (spec.service_class == ServiceClass::kGuaranteed || random() % 4 != 0) {
+    const double slack = 0.5 + static_cast<double>(random() % 800) / 100.0;
+    spec.deadline_ns = 1 + static_cast<int64_t>(slack * static_cast<double>(SoloNanos(like, spec)));
+  }
+  return spec;
+}
+
+}  // namespace
+
+Trace RandomTrace(uint64_t seed) {
+  std::mt19937_64 random(seed);
+  Trace trace;
+  trace.config.priority = random() % 2 == 0 ? Priority::kStrict : Priority::kGoodput;
+  trace.config.burst_credit_ns = static_cast<int64_t>(random() % 4) * 200 * kMillisecond;
+  trace.pace = random() % 2 == 0 ? 1.0 : 0.6 + static_cast<double>(random() % 40) / 100.0;
+  ReplicaSpec spec;
+  spec.stages = 0b01111;
+  spec.models = {0, 1};
+  spec.slots = 2 + static_cast<int32_t>(random() % 12);
+  spec.step_tokens_max = kBucket << (random() % 5);
+  spec.plans_in_flight_max = 1 + static_cast<int32_t>(random() % 2);
+  spec.numerics = 1;
+  spec.quantum_ns_max = static_cast<int64_t>(1 + random() % 40) * kMillisecond;
+  spec.cost = Costs(random);
+  trace.replicas.assign(1 + random() % 3, spec);
+  const uint64_t ops = 4 + random() % 36;
+  const uint64_t pause_ms = 1 + random() % 100;
+  int64_t at_ns = 0;
+  for (uint64_t i = 0; i < ops; ++i) {
+    at_ns += static_cast<int64_t>(random() % pause_ms) * kMillisecond;
+    TraceOp op;
+    op.at_ns = at_ns;
+    op.pick = random();
+    const uint64_t dice = random() % 40;
+    if (dice == 0) {
+      op.kind = TraceOp::Kind::kLose;
+    } else if (dice < 4) {
+      op.kind = TraceOp::Kind::kCancel;
+    } else if (dice < 6) {
+      op.kind = TraceOp::Kind::kWeight;
+      op.weight = {static_cast<TenantId>(1 + random() % 4),
+                   0.25 * static_cast<double>(1 + random() % 8)};
+    } else {
+      op.spec = RandomJob(i + 1, spec, random);
+    }
+    trace.ops.push_back(op);
+  }
+  return trace;
+}
+
+std::string RunTrace(const Trace& trace) { return World(trace).Run(); }
+
+Trace Shrink(Trace trace) {
+  const std::string broken = RunTrace(trace);
+  const std::string guarantee = broken.substr(0, broken.find(':'));
+  for (size_t length = std::max<size_t>(1, trace.ops.size() / 2); length >= 1; length /= 2) {
+    for (size_t begin = 0; begin < trace.ops.size();) {
+      Trace smaller = trace;
+      const size_t end = std::min(trace.ops.size(), begin + length);
+      smaller.ops.erase(smaller.ops.begin() + static_cast<long>(begin),
+                        smaller.ops.begin() + static_cast<long>(end));
+      const std::string still = RunTrace(smaller);
+      if (still.substr(0, still.find(':')) == guarantee) {
+        trace = std::move(smaller);
+      } else {
+        begin = end;
+      }
+    }
+  }
+  return trace;
+}
+
+std::string Describe(const Trace& trace) {
+  const ReplicaSpec& replica = trace.replicas.front();
+  std::string text = absl::StrCat(
+      trace.replicas.size(), " replicas, ", replica.slots, " slots, knee ", replica.step_tokens_max,
+      ", ", replica.plans_in_flight_max, " plans, quantum ", replica.quantum_ns_max, ", pace ",
+      trace.pace, ", burst ", trace.config.burst_credit_ns, "\n");
+  for (const TraceOp& op : trace.ops) {
+    absl::StrAppend(&text, "  ", op.at_ns, " ns: op ", static_cast<int>(op.kind), " job ",
+                    op.spec.id, " tenant ", op.spec.tenant, " class ",
+                    static_cast<int>(op.spec.service_class), " steps ", op.spec.steps, " tokens ",
+                    op.spec.step_tokens, " segments ", op.spec.segments, " stages ", op.spec.stages,
+                    " deadline ", op.spec.deadline_ns, "\n");
+  }
+  return text;
+}
+
+}  // namespace darkroom::scheduler
