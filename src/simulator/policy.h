@@ -13,6 +13,7 @@ using JobIndex = int32_t;  // into Workload::jobs
 
 struct JobState {
   int32_t steps_done = 0;
+  int gpu = -1;               // where it ran last, and its latents are; of a gang the first
   int32_t segments_done = 0;  // of the current step
   bool running = false;
   bool refused = false;

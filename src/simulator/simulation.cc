@@ -133,14 +133,20 @@ class Run {
       for (int i = 0; i < running.quantum.degree; ++i) {
         world_.busy[static_cast<size_t>(running.quantum.gpu + i)] = false;
       }
-      for (const JobIndex index : running.quantum.jobs) {
-        JobState& of = state(index);
-        of.running = false;
-        of.segments_done = 0;
-        of.steps_done -= of.steps_done % options_.checkpoint_steps;
-      }
+      for (const JobIndex index : running.quantum.jobs) FallBack(state(index));
+    }
+    // Those that only lay there, between two of their steps.
+    for (const JobIndex index : world_.active) {
+      if (state(index).gpu == gpu && !state(index).running) FallBack(state(index));
     }
     policy_.OnGpuLost(world_, gpu);
+  }
+
+  // The job's latents are lost: it goes on from its last checkpoint.
+  void FallBack(JobState& of) const {
+    of.running = false;
+    of.segments_done = 0;
+    of.steps_done -= of.steps_done % options_.checkpoint_steps;
   }
 
   void Decide() {
@@ -161,6 +167,7 @@ class Run {
     for (const JobIndex index : quantum.jobs) {
       JobState& of = state(index);
       of.running = true;
+      of.gpu = quantum.gpu;
       if (of.first_start_ns < 0) of.first_start_ns = world_.now_ns;
       milli_units +=
           static_cast<double>(job(index).milli_units) * factors_[static_cast<size_t>(index)];
