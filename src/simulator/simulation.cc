@@ -102,7 +102,7 @@ class Run {
     const int64_t duration_ns = world_.now_ns - running.started_ns;
     const Quantum quantum = std::move(running.quantum);
     for (int i = 0; i < quantum.degree; ++i) {
-      world_.busy[static_cast<size_t>(quantum.gpu + i)] = false;
+      world_.busy[static_cast<size_t>(quantum.gpu) + static_cast<size_t>(i)] = false;
     }
     result_.busy_ns += duration_ns * quantum.degree;
     bool ended = false;
@@ -131,7 +131,7 @@ class Run {
       }
       running.live = false;
       for (int i = 0; i < running.quantum.degree; ++i) {
-        world_.busy[static_cast<size_t>(running.quantum.gpu + i)] = false;
+        world_.busy[static_cast<size_t>(running.quantum.gpu) + static_cast<size_t>(i)] = false;
       }
       for (const JobIndex index : running.quantum.jobs) FallBack(state(index));
     }
@@ -180,7 +180,7 @@ class Run {
     const auto duration_ns =
         std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(step_ns) * share));
     for (int i = 0; i < quantum.degree; ++i) {
-      world_.busy[static_cast<size_t>(quantum.gpu + i)] = true;
+      world_.busy[static_cast<size_t>(quantum.gpu) + static_cast<size_t>(i)] = true;
     }
     Running& running = running_[static_cast<size_t>(quantum.gpu)];
     Push(world_.now_ns + duration_ns, EventKind::kDone, quantum.gpu);
