@@ -21,14 +21,10 @@ constexpr int kPrompts = 24;
 
 class BrokenModeTest : public ::testing::Test {
  protected:
-  // False, and the test skipped, in a source tree without the scorer.
-  bool Open() {
-    const std::string folder = absl::StrCat(kModel, "/scorer");
-    if (!std::filesystem::exists(folder)) return false;
-    auto opened = CaptionScorer::Open(folder, *ops_);
-    EXPECT_TRUE(opened.ok()) << opened.status();
-    if (opened.ok()) scorer_ = *std::move(opened);
-    return scorer_ != nullptr;
+  void SetUp() override {
+    auto opened = CaptionScorer::Open(absl::StrCat(kModel, "/scorer"), *ops_);
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    scorer_ = *std::move(opened);
   }
   int size() const { return scorer_->config().image_size; }
   static int Pictures(const ModeReport& mode) {
@@ -46,7 +42,6 @@ class BrokenModeTest : public ::testing::Test {
 };
 
 TEST_F(BrokenModeTest, NoiseShowsNoCaption) {
-  if (!Open()) GTEST_SKIP() << "this source tree has no " << kModel << "/scorer";
   Evaluation evaluation(*scorer_, {{"noise", "", "", ""}});
   for (size_t i = 0; i < scorer_->captions().size(); ++i) {
     const TimedPicture noise{NoisePicture(size(), static_cast<uint32_t>(i)), 1, 1};
@@ -60,7 +55,6 @@ TEST_F(BrokenModeTest, NoiseShowsNoCaption) {
 }
 
 TEST_F(BrokenModeTest, NoiseAndPicturesOfOtherCaptionsAreToldFromRealOnes) {
-  if (!Open()) GTEST_SKIP() << "this source tree has no " << kModel << "/scorer";
   if (!std::filesystem::exists(absl::StrCat(kModel, "/model_index.json"))) {
     GTEST_SKIP() << "this source tree has no model in " << kModel;
   }
