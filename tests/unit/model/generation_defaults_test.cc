@@ -51,7 +51,7 @@ TEST_F(GenerationDefaultsTest, WhatTheFileSaysReplacesThem) {
 
 TEST_F(GenerationDefaultsTest, WrongAndUnknownFieldsAreNamed) {
   temp_.Write("generation_config.json",
-        R"({"num_inference_steps": 101, "true_cfg_scale": 0.5, "strength": 2, "steps": 3})");
+              R"({"num_inference_steps": 101, "true_cfg_scale": 0.5, "strength": 2, "steps": 3})");
   const absl::Status status = Read();
   EXPECT_EQ(ErrorReason(status), "MODEL_INVALID");
   EXPECT_THAT(std::string(status.message()),
