@@ -1,6 +1,8 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <optional>
 #include <utility>
@@ -40,7 +42,7 @@ class BoundedQueue {
   }
 
   // Returns once there is an item or the queue is closed, at the latest after `timeout_ns`
-  // (negative: never), and perhaps before.
+  // (negative: never).
   void WaitForItem(int64_t timeout_ns) {
     MutexLock lock(mutex_);
     AwaitItem(timeout_ns);
@@ -77,8 +79,11 @@ class BoundedQueue {
   void AwaitItem(int64_t timeout_ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (timeout_ns < 0) {
       while (items_.empty() && !closed_) ready_.Wait(mutex_);
-    } else if (timeout_ns > 0 && items_.empty() && !closed_) {
-      ready_.WaitFor(mutex_, timeout_ns);
+    } else if (timeout_ns > 0) {
+      // A wake-up may be for an item that is already gone: it ends no wait.
+      const auto end = std::chrono::steady_clock::now() + std::chrono::nanoseconds(timeout_ns);
+      while (items_.empty() && !closed_ && ready_.WaitUntil(mutex_, end)) {
+      }
     }
   }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 
@@ -42,11 +43,11 @@ class CondVar {
     condition_.wait(lock);
     lock.release();
   }
-  // False when `timeout_ns` passed first.
-  bool WaitFor(Mutex& mutex, int64_t timeout_ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+  // False when `end` came first.
+  bool WaitUntil(Mutex& mutex, std::chrono::steady_clock::time_point end)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
-    const bool woken = condition_.wait_for(lock, std::chrono::nanoseconds(timeout_ns)) ==
-                       std::cv_status::no_timeout;
+    const bool woken = condition_.wait_until(lock, end) == std::cv_status::no_timeout;
     lock.release();
     return woken;
   }

@@ -92,15 +92,16 @@ absl::Status WritePortFile(const std::string& path, int port) {
   return absl::OkStatus();
 }
 
+int64_t MonotonicNanos() { return Clock::Real().MonotonicNanos(); }
+
 // Waits for the end: a signal drains, a second one stops at once.
 absl::Status ServeUntilTold(BoundedQueue<Wake>& wakes, Gateway& gateway,
                             engine::LocalEngine& engine, const Config& config) {
   int64_t deadline_ns = -1;
   while (true) {
     std::vector<Wake> batch;
-    const int64_t now_ns = Clock::Real().MonotonicNanos();
-    const int64_t wait_ns = deadline_ns < 0 ? -1 : std::max<int64_t>(0, deadline_ns - now_ns);
-    wakes.PopAll(batch, 1, wait_ns);
+    wakes.PopAll(batch, 1,
+                 deadline_ns < 0 ? -1 : std::max<int64_t>(0, deadline_ns - MonotonicNanos()));
     if (batch.empty()) {
       spdlog::warn("still working after {} s; the rest goes on at the next start",
                    config.drain_seconds_max);
@@ -113,7 +114,7 @@ absl::Status ServeUntilTold(BoundedQueue<Wake>& wakes, Gateway& gateway,
           return absl::OkStatus();
         }
         spdlog::info("draining: refusing new work, finishing what was accepted");
-        deadline_ns = now_ns + int64_t{config.drain_seconds_max} * 1'000'000'000;
+        deadline_ns = MonotonicNanos() + int64_t{config.drain_seconds_max} * 1'000'000'000;
         gateway.Drain();
         engine.Drain();
         break;

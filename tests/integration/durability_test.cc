@@ -196,21 +196,31 @@ TEST_F(DurabilityTest, NothingAcknowledgedIsLostOrDoubled) {
 
 TEST(DrainTest, FinishesWhatWasAccepted) {
   TempFolder folder;
-  DaemonProcess daemon({folder.Path("fake"), folder.Path("state"), true, {}, {}});
+  DaemonProcess daemon({folder.Path("fake"),
+                        folder.Path("state"),
+                        true,
+                        {"--drain-seconds-max", "4"},
+                        {{"DARKROOM_FAKE_STEP_US", "20000"}}});
   ASSERT_NO_FATAL_FAILURE(daemon.Start());
+  // The time that a drain may take begins with the drain, however long the daemon ran before.
+  absl::SleepFor(absl::Seconds(4));
+  constexpr int kClients = 6;
   std::vector<std::thread> clients;
   std::atomic<int> finished{0};
-  for (int i = 0; i < 6; ++i) {
+  for (int i = 0; i < kClients; ++i) {
     clients.emplace_back([&, i] {
       Client client(daemon.server());
-      const auto made = GenerateAndWait(client, PictureRequest("a", 64, 60, i));
+      const auto made = GenerateAndWait(client, PictureRequest("a", 64, 20, i));
       finished += made.ok() && made->state() == v1::Generation::STATE_SUCCEEDED;
     });
   }
-  absl::SleepFor(absl::Milliseconds(150));
+  while (daemon.client().ListGenerations({})->generations_size() < kClients) {
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_EQ(finished, 0);
   EXPECT_EQ(daemon.Terminate(absl::Seconds(30)), 0);
   for (auto& client : clients) client.join();
-  EXPECT_EQ(finished, 6) << daemon.log();
+  EXPECT_EQ(finished, kClients) << daemon.log();
 }
 
 }  // namespace

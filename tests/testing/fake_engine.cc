@@ -243,7 +243,7 @@ void FakeEngine::Run() {
         wake_.Wait(mutex_);
         continue;
       } else {
-        wake_.WaitFor(mutex_, std::chrono::nanoseconds(tasks_.begin()->first - now).count());
+        wake_.WaitUntil(mutex_, tasks_.begin()->first);
         continue;
       }
     }

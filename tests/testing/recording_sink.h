@@ -88,12 +88,10 @@ class RecordingSink final : public WorkerSink {
  private:
   template <typename Condition>
   bool WaitLocked(Condition&& condition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    constexpr int64_t kPatienceNanos = 20'000'000'000;
-    const int64_t deadline_ns = Clock::Real().MonotonicNanos() + kPatienceNanos;
+    constexpr std::chrono::seconds kPatience(20);
+    const auto end = std::chrono::steady_clock::now() + kPatience;
     while (!condition()) {
-      const int64_t left_ns = deadline_ns - Clock::Real().MonotonicNanos();
-      if (left_ns <= 0) return false;
-      changed_.WaitFor(mutex_, left_ns);
+      if (!changed_.WaitUntil(mutex_, end)) return condition();
     }
     return true;
   }
