@@ -4,12 +4,12 @@
 # one picture with the small model that ships, and stops the daemon again. The last line printed is
 # the picture's path.
 #
-#   deploy/quickstart.sh [PROMPT]     the prompt is one of the model's classes; default "strawberry"
+#   deploy/quickstart.sh [PROMPT]     default "strawberry"
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly prompt="${1:-strawberry}"
-readonly model=deploy/models/emoji-dit
+readonly model=deploy/models/emoji
 readonly output="$PWD/build/quickstart"
 readonly picture="$output/${prompt//[^A-Za-z0-9]/-}.png"
 readonly log="$output/darkroomd.log"
@@ -64,7 +64,7 @@ done
 # The command line waits until the model is loaded.
 timeout "$generate_seconds_max" build/bin/darkroom generate \
   --server "127.0.0.1:$(<"$output/port")" --model "$(basename "$model")" --prompt "$prompt" \
-  --guidance-scale 1.5 --seed 7 --out "$picture" </dev/null
+  --seed 7 --out "$picture" </dev/null
 
 echo "quickstart: stopping darkroomd"
 kill -TERM "$daemon_pid"

@@ -9,8 +9,6 @@ namespace darkroom {
 namespace {
 
 constexpr const char* kFile = "generation_config.json";
-// The least share of an image that may be made anew; a request may ask for less.
-constexpr double kStrengthMin = 0.01;
 
 }  // namespace
 
@@ -31,7 +29,8 @@ absl::Status ReadGenerationDefaults(ModelFolder& folder, v1::Model& model) {
   defaults.set_guidance_scale(scale("guidance_scale", defaults.guidance_scale()));
   defaults.set_true_cfg_scale(scale("true_cfg_scale", defaults.true_cfg_scale()));
   if (reader.IsSet("strength")) {
-    defaults.set_strength(reader.Number("strength", kStrengthMin, 1, defaults.strength()));
+    defaults.set_strength(
+        reader.Number("strength", model_limits::kDefaultStrengthMin, 1, defaults.strength()));
   }
   return reader.Finish();
 }

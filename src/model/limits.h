@@ -79,6 +79,8 @@ inline constexpr int kStepsMax = 1000;
 inline constexpr int kImagesMax = 16;
 inline constexpr double kGuidanceScaleMin = 1.0;
 inline constexpr double kGuidanceScaleMax = 30.0;
+// The least share of an image that a folder may recommend to make anew; a request may ask for less.
+inline constexpr double kDefaultStrengthMin = 0.01;
 inline constexpr size_t kPromptBytesMax = 10'240;
 // Width and height.
 inline constexpr int kSizePixelsMax = 2048;

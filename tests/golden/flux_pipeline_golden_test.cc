@@ -141,6 +141,10 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, FluxPipelineGoldenTest,
                          ::testing::Combine(::testing::Values("dev", "schnell", "sharded"),
                                             ::testing::Values(&kReference, &kCpu)),
                          NameOf);
+// The model that ships.
+INSTANTIATE_TEST_SUITE_P(Shipped, FluxPipelineGoldenTest,
+                         ::testing::Combine(::testing::Values("shipped"), ::testing::Values(&kCpu)),
+                         NameOf);
 
 }  // namespace
 }  // namespace darkroom::golden

@@ -1,6 +1,7 @@
 """Makes tiny random FLUX.1 pipelines with diffusers and records what diffusers computes with them.
 
     python make_flux_goldens.py [--output fixtures]
+    python make_flux_goldens.py --shipped    of the model that ships, deploy/models/emoji, alone
 
 Everything is float32, seeded and single-threaded. The tokenizers are those of fixtures/text_*,
 which make_text_goldens.py made. README.md beside this file describes every tensor.
@@ -101,6 +102,16 @@ def cases_of(name):
                negative_prompt=NEGATIVE)
     yield dict(common, name="image", width=32, height=24, steps=5, seed=4, strength=0.6)
     yield dict(common, name="inpaint", width=32, height=32, steps=4, seed=5, strength=0.9)
+
+
+def shipped_cases():
+    common = dict(width=64, height=64, guidance_scale=1.0, true_cfg_scale=2.5, negative_prompt="",
+                  max_sequence_length=24)
+    yield dict(common, name="text", prompt="red apple", steps=12, seed=1)
+    yield dict(common, name="negative", prompt="cat face", negative_prompt="orange", steps=6,
+               seed=2)
+    yield dict(common, name="image", prompt="rocket", steps=8, seed=3, strength=0.7)
+    yield dict(common, name="inpaint", prompt="pizza", steps=8, seed=4, strength=0.9)
 
 
 def unpack(pipeline, latents, height, width):
@@ -218,28 +229,55 @@ def save_model(components, folder, tokenizers, fixtures, sharded):
         shutil.copytree(fixtures / source / "tokenizer", folder / name)
 
 
+def save_goldens(folder, model, cases, tensors):
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({key: value.contiguous() for key, value in tensors.items()},
+              folder / "goldens.safetensors")
+    (folder / "goldens.json").write_text(json.dumps(
+        dict(model=model, goldens="goldens.safetensors", cases=cases), indent=1) + "\n")
+    total = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    print(f"{folder.name}: {len(tensors)} tensors, {total / 1024:.0f} KiB")
+
+
+def record_shipped(output):
+    model = "../../../../deploy/models/emoji"
+    folder = output / "flux_shipped"
+    pipeline = FluxPipeline.from_pretrained(Path(__file__).parents[2] / "deploy/models/emoji",
+                                            torch_dtype=torch.float32)
+    components = {name: pipeline.components[name] for name in
+                  ("scheduler", "vae", "text_encoder", "tokenizer", "text_encoder_2",
+                   "tokenizer_2", "transformer")}
+    tensors, cases = {}, list(shipped_cases())
+    for case in cases:
+        run_case(components, case, False, tensors)
+    save_goldens(folder, model, cases, tensors)
+
+
+def record_tiny(name, output):
+    folder = output / f"flux_{name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    components = make_components(name, output)
+    save_model(components, folder / "model", FIXTURES[name][3], output, name == "sharded")
+    tensors, cases = {}, list(cases_of(name))
+    for case in cases:
+        run_case(components, case, case["name"] == "text", tensors)
+    run_in_bf16(components, cases[0], tensors)
+    save_goldens(folder, "model", cases, tensors)
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "fixtures")
-    output = parser.parse_args().output
+    parser.add_argument("--shipped", action="store_true", help="the model that ships, alone")
+    args = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
+    if args.shipped:
+        record_shipped(args.output)
+        return
     for name in FIXTURES:
-        folder = output / f"flux_{name}"
-        shutil.rmtree(folder, ignore_errors=True)
-        components = make_components(name, output)
-        save_model(components, folder / "model", FIXTURES[name][3], output, name == "sharded")
-        tensors = {}
-        cases = list(cases_of(name))
-        for case in cases:
-            run_case(components, case, case["name"] == "text", tensors)
-        run_in_bf16(components, cases[0], tensors)
-        save_file({key: value.contiguous() for key, value in tensors.items()},
-                  folder / "goldens.safetensors")
-        (folder / "goldens.json").write_text(json.dumps(
-            dict(model="model", goldens="goldens.safetensors", cases=cases), indent=1) + "\n")
-        total = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        print(f"{folder.name}: {len(tensors)} tensors, {total / 1024:.0f} KiB")
+        record_tiny(name, args.output)
 
 
 if __name__ == "__main__":

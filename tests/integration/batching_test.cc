@@ -76,7 +76,7 @@ std::vector<v1::GenerateRequest> FluxRequests(const v1::Model& model) {
 }
 
 const Family kFamilies[] = {
-    {"Dit", DARKROOM_SOURCE_DIR "/deploy/models/emoji-dit", &DitRequests, 200},
+    {"Dit", DARKROOM_SOURCE_DIR "/tests/golden/fixtures/dit_base/model", &DitRequests, 200},
     {"Flux", DARKROOM_SOURCE_DIR "/tests/golden/fixtures/flux_dev/model", &FluxRequests, 1000},
 };
 

@@ -168,7 +168,7 @@ TEST(LatencyTest, KeepsARealWorkerBusy) {
   constexpr int kClients = 16;
   TempFolder folder;
   DaemonProcess daemon(
-      {DARKROOM_SOURCE_DIR "/deploy/models/emoji-dit", folder.Path("state"), false, {}, {}});
+      {DARKROOM_SOURCE_DIR "/deploy/models/emoji", folder.Path("state"), false, {}, {}});
   ASSERT_NO_FATAL_FAILURE(daemon.Start());
   std::atomic<bool> stop{false};
   std::vector<std::thread> clients;

@@ -75,6 +75,17 @@ int ListModels(Session& session) {
   return 0;
 }
 
+// Empty where a request that asks for it would have no effect.
+std::string GuidanceText(const v1::Model& model) {
+  if (model.guidance() == v1::Model::GUIDANCE_NONE) return "";
+  return absl::StrCat(model.defaults().guidance_scale());
+}
+
+std::string TrueCfgText(const v1::Model& model) {
+  if (model.guidance() == v1::Model::GUIDANCE_CLASSIFIER_FREE) return "";
+  return absl::StrCat(model.defaults().true_cfg_scale());
+}
+
 int ShowModel(const std::string& name, Session& session) {
   const auto model = session.client.GetModel(ModelNameOf(name));
   if (!model.ok()) return session.output.Fail(model.status());
@@ -90,7 +101,8 @@ int ShowModel(const std::string& name, Session& session) {
       {"parameters", absl::StrCat(model->parameters())},
       {"size", SizesText(*model)},
       {"steps", StepsText(*model)},
-      {"guidance scale", absl::StrCat(model->defaults().guidance_scale())},
+      {"guidance scale", GuidanceText(*model)},
+      {"true CFG scale", TrueCfgText(*model)},
       {"tasks", TasksText(*model)},
       {"samplers", SamplersText(*model)},
       {"prompt tokens", TokensText(*model)},

@@ -27,7 +27,7 @@ struct Refusal {
 TEST(ConfigFileTest, ReadsYaml) {
   const auto file = ParseConfigFile("darkroom.yaml", R"(
 models:
-  - path: models/emoji-dit
+  - path: models/emoji
     name: "123"
   - {path: other}
 store:
@@ -38,7 +38,7 @@ log: {json: true}
 )");
   ASSERT_TRUE(file.ok()) << file.status();
   ASSERT_EQ(file->config.models_size(), 2);
-  EXPECT_EQ(file->config.models(0).path(), "models/emoji-dit");
+  EXPECT_EQ(file->config.models(0).path(), "models/emoji");
   EXPECT_EQ(file->config.models(0).name(), "123");
   EXPECT_EQ(file->config.models(1).path(), "other");
   EXPECT_EQ(file->config.store().retention_hours(), 48);
