@@ -25,11 +25,14 @@ struct Flags {
   std::string policy = "darkroom";
   std::string step_table = "h200";
   std::string priority = "strict";
+  std::string write_jobs;
   int seeds = 5;
   int first_seed = 1;
   double cost_error = 0;
   double burst_credit_s = 1000;
   bool json = false;
+  bool stay = false;
+  double move_ms = 1;
   simulator::TraceWorkloadOptions workload;
   simulator::DarkroomOptions darkroom;
 };
@@ -68,8 +71,18 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--plans", flags.darkroom.plans_in_flight,
                  "of policy darkroom: 2 stages a quantum ahead and never revokes it")
       ->check(CLI::Range(1, 8));
+  app.add_flag("--stay", flags.stay,
+               "policy darkroom leaves a started job on the accelerator where it began");
+  app.add_option("--move-ms", flags.move_ms,
+                 "of policy darkroom: what taking over a job's latents takes")
+      ->check(CLI::Range(0.0, 60'000.0));
+  app.add_option("--size-weight", flags.darkroom.policy.size_weight,
+                 "of policy darkroom: 1 least time left first, 0 fewest steps left first")
+      ->check(CLI::Range(0.0, 1.0));
   app.add_flag("--equal-models", flags.darkroom.equal_models,
                "policy darkroom batches jobs of one base model only");
+  app.add_option("--write-jobs", flags.write_jobs,
+                 "writes the jobs of every seed to this file, as CSV, and simulates nothing");
   app.add_flag("--json", flags.json, "print one JSON object");
 }
 
@@ -89,6 +102,14 @@ absl::StatusOr<simulator::StepTable> ReadStepTable(const std::string& name) {
   return simulator::StepTable::Parse(*text);
 }
 
+void WriteJobs(const simulator::Workload& workload, uint64_t seed, std::ostream& out) {
+  for (const simulator::WorkJob& job : workload.jobs) {
+    out << seed << ',' << job.request << ',' << job.tenant << ',' << job.shape << ','
+        << job.request_jobs << ',' << job.milli_units << ',' << job.steps << ',' << job.arrival_ns
+        << ',' << job.deadline_ns << ',' << job.solo_ns << ',' << (job.flood ? 1 : 0) << '\n';
+  }
+}
+
 absl::StatusOr<simulator::Experiment> Run(Flags flags) {
   auto text = ReadFile(flags.trace);
   if (!text.ok()) return text.status();
@@ -97,6 +118,8 @@ absl::StatusOr<simulator::Experiment> Run(Flags flags) {
   auto table = ReadStepTable(flags.step_table);
   if (!table.ok()) return table.status();
   flags.workload.table = *std::move(table);
+  flags.darkroom.moves = !flags.stay;
+  flags.darkroom.move_ns = static_cast<int64_t>(flags.move_ms * 1e6);
   flags.darkroom.policy.burst_credit_ns = static_cast<int64_t>(flags.burst_credit_s * 1e9);
   flags.darkroom.policy.priority =
       flags.priority == "strict" ? scheduler::Priority::kStrict : scheduler::Priority::kGoodput;
@@ -104,10 +127,20 @@ absl::StatusOr<simulator::Experiment> Run(Flags flags) {
   experiment.policy = flags.policy;
   experiment.gpus = flags.workload.gpus;
   experiment.load = flags.workload.load;
+  std::ofstream jobs_file;
+  if (!flags.write_jobs.empty()) {
+    jobs_file.open(flags.write_jobs, std::ios::binary | std::ios::trunc);
+    jobs_file << "seed,request,tenant,shape,request_jobs,milli_units,steps,arrival_ns,deadline_ns,"
+                 "solo_ns,flood\n";
+  }
   for (int i = 0; i < flags.seeds; ++i) {
     const auto seed = static_cast<uint64_t>(flags.first_seed + i);
     const auto workload = simulator::MakeTraceWorkload(*trace, flags.workload, seed);
     if (!workload.ok()) return workload.status();
+    if (!flags.write_jobs.empty()) {
+      WriteJobs(*workload, seed, jobs_file);
+      continue;
+    }
     auto policy = simulator::MakePolicy(flags.policy, flags.darkroom);
     if (!policy.ok()) return policy.status();
     simulator::SimulationOptions options;
@@ -117,6 +150,10 @@ absl::StatusOr<simulator::Experiment> Run(Flags flags) {
     const auto result = simulator::Simulate(*workload, **policy, options);
     experiment.workload = workload->name;
     experiment.runs.push_back(simulator::Measure(*workload, result));
+  }
+  if (!flags.write_jobs.empty() && !jobs_file.flush()) {
+    return Error(absl::StatusCode::kInternal, "FILE_UNWRITABLE",
+                 "cannot write " + flags.write_jobs);
   }
   return experiment;
 }
@@ -132,6 +169,7 @@ int Main(int argc, char** argv) {
               << ErrorReason(experiment.status()) << "]\n";
     return 1;
   }
+  if (!flags.write_jobs.empty()) return 0;
   if (flags.json) {
     std::cout << simulator::ToJson(*experiment) << '\n';
     return 0;

@@ -38,6 +38,7 @@ struct Job {
   bool opened = false;  // and has its slot there
   uint32_t slot = 0;
   uint64_t epoch = 0;
+  int32_t slot_step = 0;     // its next step when it took the slot
   NumericsKey numerics = 0;  // of the replica whose checkpoint it continues
   // Times in a row that a worker died while this job ran at `crashed_at`; 0 once it is past that.
   int crashes = 0;
@@ -47,10 +48,13 @@ struct Job {
   // Of its quanta so far: what they took, and what had been predicted.
   int64_t actual_ns = 0;
   int64_t predicted_ns = 0;
+  // Scales what is left of it to its place in the order (PolicyConfig::size_weight).
+  double size_factor = 1.0;
   // It waits in a WaitQueue, under these keys.
   bool waits = false;
   bool waits_late = false;
   int64_t wait_key = 0;
+  int64_t wait_ns = 0;  // what is left of it
   int64_t latest_start_ns = 0;
 };
 
@@ -121,6 +125,11 @@ inline int64_t OtherNanosLeft(const Job& job) {
 inline int64_t NanosLeft(const Job& job) {
   const auto denoise = static_cast<double>(job.cost.stage_ns[static_cast<int>(Stage::kDenoise)]);
   return OtherNanosLeft(job) + static_cast<int64_t>(StepsLeft(job) * denoise);
+}
+
+// Its place among jobs of its lane: the least goes first.
+inline int64_t OrderKey(const Job& job) {
+  return static_cast<int64_t>(static_cast<double>(NanosLeft(job)) * job.size_factor);
 }
 
 // NanosLeft with the prediction's error on top: what a deadline must leave room for.

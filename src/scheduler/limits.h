@@ -23,6 +23,9 @@ inline constexpr int64_t kDefaultNanosPerToken = 1000;
 inline constexpr size_t kJobsMax = 1'000'000;
 // Jobs that wait which one decision looks at, per model: bounds its time.
 inline constexpr int kCandidatesMax = 48;
+// A started job moves once it has run this many times as long, since it came, as moving takes: what
+// moving costs stays under a thirtieth of all work.
+inline constexpr int64_t kWorkPerMove = 32;
 // Replicas that are asked for a guarantee before a job is refused it.
 inline constexpr int kPlacementTriesMax = 64;
 // Jobs ahead that a client is told; beyond, it is told this many.

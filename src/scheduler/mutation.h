@@ -18,6 +18,8 @@ enum class Rule : uint8_t {
   kPure,             // G10
   kIsolation,
   kMemberDeadlines,
+  kMoveBits,     // G11: only to equal bits
+  kMoveBetween,  // G11: only between two steps
 };
 
 // Only the tests' own build of this layer can break a rule; in the product the answer is a

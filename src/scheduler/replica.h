@@ -33,6 +33,7 @@ struct Plan {
   int32_t segments = 1;
   int32_t segments_of_step = 1;
   int64_t predicted_ns = 0;
+  int64_t move_ns = 0;  // before it, to take over jobs that come with it
   std::vector<PlanItem> items;
 };
 
@@ -45,7 +46,9 @@ struct GroupKey {
 };
 
 struct Group {
-  WaitQueue queue;
+  WaitQueue queue;  // jobs without a slot
+  // Started jobs between two of their steps that may go on elsewhere, by their bits.
+  absl::btree_map<NumericsKey, WaitQueue> started;
   absl::btree_set<ReplicaId> replicas;
   // Those with room for a plan, by plans they have: where a new job looks first.
   absl::btree_set<std::pair<int, ReplicaId>> hungry;
@@ -72,7 +75,8 @@ struct Replica {
   int64_t BusyUntil(int64_t now_ns, double factor) const {
     int64_t until_ns = front_since_ns;
     for (const Plan& plan : plans) {
-      until_ns += static_cast<int64_t>(static_cast<double>(plan.predicted_ns) * factor);
+      const int64_t plan_ns = plan.move_ns + plan.predicted_ns;
+      until_ns += static_cast<int64_t>(static_cast<double>(plan_ns) * factor);
     }
     return plans.empty() ? now_ns : std::max(now_ns, until_ns);
   }

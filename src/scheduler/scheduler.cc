@@ -73,16 +73,17 @@ void Scheduler::On(const ReplicaLost& event, std::vector<Command>& commands) {
       if (plan.sequence == replica.plans.front().sequence) suspects[item.job] = item.at;
     }
   }
+  MoveProtected();
   for (const GroupKey& key : replica.groups) groups_[key].replicas.erase(event.replica);
   for (const JobId id : stranded) {
     const auto job = jobs_.find(id);
     if (job != jobs_.end() && job->second.replica != kNowhere) {
+      if (job->second.waits) Dequeue(job->second);
       --tenants_[job->second.spec.tenant].running;
       --running_;
     }
   }
   replicas_.erase(it);
-  MoveProtected();
   for (const JobId id : stranded) {
     const auto job = jobs_.find(id);
     if (job == jobs_.end()) continue;
@@ -158,7 +159,7 @@ void Scheduler::On(const JobSubmitted& event, std::vector<Command>& commands) {
   job.arrival_ns = now_ns_;
   job.next = FirstPosition(job.spec, 0);
   const auto group = groups_.find(GroupOf(job));
-  job.cost = Predict(job.spec, group == groups_.end() ? -1 : group->second.hardware);
+  SetCost(job, group == groups_.end() ? -1 : group->second.hardware);
   job.epsilon = cost_error_.Epsilon();
   FillDeadline(job);
   auto refused = event.spec.deadline_ns == kNoDeadline ? std::nullopt : RefuseByDeadline(job);
@@ -186,11 +187,8 @@ void Scheduler::On(const JobEnded& event, std::vector<Command>& commands) {
 }
 
 void Scheduler::Drop(Job& job, std::vector<Command>& commands) {
-  if (job.replica != kNowhere) {
-    LeaveSlot(job, commands);
-  } else if (job.waits) {
-    Dequeue(job);
-  }
+  if (job.waits) Dequeue(job);
+  if (job.replica != kNowhere) LeaveSlot(job, commands);
   Unplace(job);
   Erase(job.spec.id);
 }
@@ -280,6 +278,8 @@ void Scheduler::FinishItem(const Plan& plan, const PlanItem& item, const PlanFin
     LeaveSlot(job, commands);
     Unplace(job);
     job.in_media = true;
+    Enqueue(job);
+  } else if (MayMove(job)) {
     Enqueue(job);
   }
 }

@@ -65,6 +65,7 @@ class Scheduler {
     int rank = 0;  // of its lane
     bool late = false;
     bool is_protected = true;
+    bool takes_slot = false;  // of those that nobody is promised
     int64_t key = 0;
     // The longest step that it can take part in at every step to come and be in time.
     int64_t step_ns_max = 0;
@@ -108,7 +109,7 @@ class Scheduler {
   std::optional<JobRefused> RefuseByDeadline(const Job& job) const;
   // Puts the job on a replica's timeline, or tells the earliest deadline that one could promise.
   bool Place(Job& job, int64_t& earliest_ns);
-  JobCost Predict(const JobSpec& spec, int64_t hardware) const;
+  void SetCost(Job& job, int64_t hardware) const;
   void FillDeadline(Job& job) const;
 
   // ---- forming batches (scheduler_dispatch.cc) ----
@@ -117,7 +118,9 @@ class Scheduler {
   bool DispatchOne(ReplicaId id, std::vector<Command>& commands);
   bool DispatchMedia(ReplicaId id, Replica& replica, std::vector<Command>& commands);
   void Gather(ReplicaId id, Replica& replica, int64_t start_ns);
-  void GatherWaiting(Replica& replica, const Group& group, int64_t start_ns);
+  // From one queue, as far as there are slots for them.
+  void GatherWaiting(ReplicaId id, const Replica& replica, const WaitQueue& queue,
+                     int64_t start_ns);
   void AddCandidate(Job& job, int64_t key, int64_t start_ns);
   // The candidate that goes first although it is not the first in order, or the first.
   size_t ChooseHead(Replica& replica, bool& from_reserve) const;
@@ -134,8 +137,14 @@ class Scheduler {
   void SendPlan(ReplicaId id, Replica& replica, const Batch& batch, std::vector<Command>& commands);
 
   // ---- slots, queues and the indexes over them (scheduler_queues.cc) ----
+  // The job has a slot on the replica from now on; it brings its latents if it had one elsewhere.
   void TakeSlot(ReplicaId id, Replica& replica, Job& job, std::vector<Command>& commands);
+  // Takes its slot from the job; what is to be told of it.
+  CloseSlot FreeSlot(Job& job);
   void LeaveSlot(Job& job, std::vector<Command>& commands);
+  // It has a slot, and may go on from here elsewhere.
+  bool MayMove(const Job& job) const;
+  WaitQueue& QueueOf(const Job& job);
   void Enqueue(Job& job);
   void Dequeue(Job& job);
   void Unplace(Job& job);
@@ -147,7 +156,9 @@ class Scheduler {
   GroupKey GroupOf(const Job& job) const;
   const CostTable& CostOf(int64_t hardware, ModelId model) const;
   CostTable& CostOf(const Replica& replica, ModelId model);
-  int SlotsLeft(const Replica& replica, const Tenant& tenant, TenantId id) const;
+  // That the tenant may take on the replica with jobs that have none yet.
+  // `running`: they run elsewhere already.
+  int SlotsLeft(const Replica& replica, TenantId id, bool running) const;
   // The lanes in the order in which the policy serves them.
   Lane LaneOfRank(int rank) const;
   int RankOf(bool late, bool is_protected) const;
@@ -177,7 +188,8 @@ class Scheduler {
   absl::btree_set<ReplicaId> touched_replicas_;
   absl::btree_set<GroupKey> touched_groups_;
   std::vector<Candidate> candidates_;               // of the decision at hand
-  absl::flat_hash_map<TenantId, int> slots_taken_;  // by them
+  absl::flat_hash_map<TenantId, int> slots_taken_;  // by those that have none yet
+  int slots_free_ = 0;                              // that they did not take
   std::vector<TenantId> changed_;
 };
 

@@ -79,7 +79,8 @@ bool Scheduler::Place(Job& job, int64_t& earliest_ns) {
   return false;
 }
 
-JobCost Scheduler::Predict(const JobSpec& spec, int64_t hardware) const {
+void Scheduler::SetCost(Job& job, int64_t hardware) const {
+  const JobSpec& spec = job.spec;
   const CostTable& table = CostOf(hardware, spec.model);
   JobCost cost;
   for (int stage = 0; stage < kStages; ++stage) {
@@ -88,7 +89,12 @@ JobCost Scheduler::Predict(const JobSpec& spec, int64_t hardware) const {
     if (of == Stage::kMediaEncode || !Needs(spec, of)) continue;
     cost.stage_ns[stage] = table.Predict(of, Tokens(spec, of));
   }
-  return cost;
+  job.cost = cost;
+  if (config_.size_weight == 1.0) return;
+  // In milliseconds, so that a place in the order keeps its digits as a whole number.
+  const double step_ms =
+      static_cast<double>(cost.stage_ns[static_cast<int>(Stage::kDenoise)]) / 1e6;
+  job.size_factor = std::pow(std::max(step_ms, 1e-3), config_.size_weight - 1.0);
 }
 
 void Scheduler::FillDeadline(Job& job) const {

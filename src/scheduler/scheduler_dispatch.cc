@@ -44,7 +44,11 @@ void Scheduler::Dispatch(std::vector<Command>& commands) {
     const GroupKey key = *touched_groups_.begin();
     touched_groups_.erase(touched_groups_.begin());
     Group& group = groups_[key];
-    for (auto it = group.hungry.begin(); it != group.hungry.end() && !group.queue.empty();) {
+    const auto has_work = [&group] {
+      return !group.queue.empty() || std::any_of(group.started.begin(), group.started.end(),
+                                                 [](const auto& of) { return !of.second.empty(); });
+    };
+    for (auto it = group.hungry.begin(); it != group.hungry.end() && has_work();) {
       const auto [has, id] = *it;
       // Sending changes the order of the hungry, so the search goes on from where it was.
       if (DispatchOne(id, commands)) {
@@ -122,16 +126,23 @@ void Scheduler::Gather(ReplicaId id, Replica& replica, int64_t start_ns) {
     Job& job = jobs_.at(resident);
     // Past its last stage here it only waits for its plan to come back.
     if (job.next.stage == Stage::kMediaEncode || !Serves(replica.spec, job.next.stage)) continue;
-    AddCandidate(job, NanosLeft(job), start_ns);
+    AddCandidate(job, OrderKey(job), start_ns);
   }
   for (const Timeline::Entry& entry : replica.timeline.entries()) {
     Job& job = jobs_.at(entry.job);
-    if (job.replica == kNowhere) AddCandidate(job, NanosLeft(job), start_ns);
+    if (job.replica == kNowhere) AddCandidate(job, OrderKey(job), start_ns);
   }
-  if (static_cast<int>(replica.free_slots.size()) > replica.to_open) {
-    for (const GroupKey& key : replica.groups) {
-      if (!key.media) GatherWaiting(replica, groups_[key], start_ns);
+  slots_free_ = static_cast<int>(replica.free_slots.size()) - replica.to_open;
+  for (const GroupKey& key : replica.groups) {
+    if (key.media || slots_free_ <= 0) continue;
+    slots_taken_.clear();
+    Group& group = groups_[key];
+    // Guarantees are promised on quanta alone, so what has some takes nobody over.
+    if (replica.spec.moves && replica.timeline.empty()) {
+      const auto started = group.started.find(Broken(Rule::kMoveBits) ? 0 : replica.spec.numerics);
+      if (started != group.started.end()) GatherWaiting(id, replica, started->second, start_ns);
     }
+    GatherWaiting(id, replica, group.queue, start_ns);
   }
   std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
     if (a.rank != b.rank) return a.rank < b.rank;
@@ -140,27 +151,31 @@ void Scheduler::Gather(ReplicaId id, Replica& replica, int64_t start_ns) {
   });
 }
 
-void Scheduler::GatherWaiting(Replica& replica, const Group& group, int64_t start_ns) {
-  if (group.queue.empty()) return;
-  slots_taken_.clear();
-  int free = static_cast<int>(replica.free_slots.size()) - replica.to_open;
+void Scheduler::GatherWaiting(ReplicaId id, const Replica& replica, const WaitQueue& queue,
+                              int64_t start_ns) {
+  if (queue.empty()) return;
+  // Each queue may use what the others left and no more than there was.
+  int free = slots_free_;
   int looked_at = 0;
   const auto visit = [&](JobId waiting) {
     if (free <= 0 || ++looked_at > kCandidatesMax) return false;
     Job& job = jobs_.at(waiting);
+    if (job.replica == id) return true;  // it is among the candidates already
+    const bool started = job.replica != kNowhere;
     // What it began elsewhere goes on only where the bits are the same.
-    if (job.numerics != 0 && job.numerics != replica.spec.numerics) return true;
+    if (!started && job.numerics != 0 && job.numerics != replica.spec.numerics) return true;
     if (!Serves(replica.spec, job.next.stage)) return true;
     int& taken = slots_taken_[job.spec.tenant];
-    if (taken >= SlotsLeft(replica, tenants_[job.spec.tenant], job.spec.tenant)) return true;
+    if (taken >= SlotsLeft(replica, job.spec.tenant, started)) return true;
     ++taken;
     --free;
     AddCandidate(job, job.wait_key, start_ns);
+    candidates_.back().takes_slot = true;
     return true;
   };
-  for (int rank = 0; rank < kLanes; ++rank) group.queue.Visit(LaneOfRank(rank), visit);
+  for (int rank = 0; rank < kLanes; ++rank) queue.Visit(LaneOfRank(rank), visit);
   // The oldest late job has a claim of its own, wherever it stands in the order.
-  const JobId oldest = group.queue.OldestLateProtected().second;
+  const JobId oldest = queue.OldestLateProtected().second;
   if (oldest == 0 || free <= 0) return;
   const bool there = std::any_of(candidates_.begin(), candidates_.end(),
                                  [&](const Candidate& c) { return c.job->spec.id == oldest; });
@@ -244,12 +259,14 @@ Scheduler::Batch Scheduler::Pack(const Replica& replica, size_t head, int64_t li
   batch.tokens = Tokens(first.job->spec, Stage::kDenoise);
   batch.exclusive = first.job->spec.isolation != Isolation::kShared;
   int64_t slowest_ns = first.step_ns_max;
+  int slots_free = slots_free_ - (first.takes_slot ? 1 : 0);
   // A step that is cut into segments is cut to the limit; any other must fit under it whole.
   if (first.job->spec.segments == 1) slowest_ns = std::min(slowest_ns, limit_ns);
   bool skipped_protected = false;
   for (size_t i = 0; i < candidates_.size(); ++i) {
     const Candidate& candidate = candidates_[i];
     if (i == head || static_cast<int>(batch.jobs.size()) >= kPlanJobsMax) continue;
+    if (candidate.takes_slot && slots_free == 0) continue;
     if (!MayJoin(batch, *candidate.job, replica, same_stage)) continue;
     // Where shares come first, room that is too small for the protected is not for the others.
     if (config_.priority == Priority::kStrict && skipped_protected && !candidate.is_protected) {
@@ -265,6 +282,7 @@ Scheduler::Batch Scheduler::Pack(const Replica& replica, size_t head, int64_t li
     batch.mixed = batch.mixed || candidate.job->spec.tenant != first.job->spec.tenant;
     batch.exclusive = batch.exclusive || candidate.job->spec.isolation != Isolation::kShared;
     batch.jobs.push_back(candidate.job);
+    slots_free -= candidate.takes_slot ? 1 : 0;
     batch.tokens = tokens;
     slowest_ns = step_ns_max;
   }
@@ -370,8 +388,11 @@ void Scheduler::SendPlan(ReplicaId id, Replica& replica, const Batch& batch,
   for (Job* job : batch.jobs) {
     if (batch.stage == Stage::kMediaEncode) {
       Dequeue(*job);
-    } else if (job->replica == kNowhere) {
+    } else if (job->replica != id) {
+      if (job->replica != kNowhere) plan.move_ns += replica.spec.move_ns;
       TakeSlot(id, replica, *job, commands);
+    } else if (job->waits) {
+      Dequeue(*job);
     }
     const int64_t tokens = Tokens(job->spec, batch.stage);
     weights.push_back(tokens);

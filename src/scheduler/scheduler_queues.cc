@@ -1,10 +1,12 @@
 // Slots, queues, the indexes over them, and the questions that they answer.
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "scheduler/limits.h"
+#include "scheduler/mutation.h"
 #include "scheduler/scheduler.h"
 
 namespace darkroom::scheduler {
@@ -23,26 +25,42 @@ int SlotsPerTenant(const ReplicaSpec& spec) {
 
 void Scheduler::TakeSlot(ReplicaId id, Replica& replica, Job& job, std::vector<Command>& commands) {
   if (job.waits) Dequeue(job);
+  OpenSlot open{.replica = id, .job = job.spec.id, .resume_step = job.next.step};
+  std::optional<CloseSlot> close;
+  if (job.replica != kNowhere) {
+    close = FreeSlot(job);
+    open.from_replica = close->replica;
+    open.from_slot = close->slot;
+    open.from_epoch = close->epoch;
+  }
   if (job.placed_on == id) {
     --replica.to_open;
     job.opened = true;
   }
-  if (job.placed_on == kNowhere) job.cost = Predict(job.spec, replica.spec.hardware);
+  if (job.placed_on == kNowhere) SetCost(job, replica.spec.hardware);
   job.replica = id;
   job.slot = *replica.free_slots.begin();
   job.epoch = ++last_epoch_;
+  job.slot_step = job.next.step;
   job.numerics = replica.spec.numerics;
   replica.free_slots.erase(replica.free_slots.begin());
   replica.residents.insert(job.spec.id);
   ++replica.residents_of[job.spec.tenant];
   ++tenants_[job.spec.tenant].running;
   ++running_;
-  commands.push_back(OpenSlot{id, job.spec.id, job.slot, job.epoch, job.next.step});
+  open.slot = job.slot;
+  open.epoch = job.epoch;
+  commands.push_back(open);
+  if (close) commands.push_back(*close);
 }
 
 void Scheduler::LeaveSlot(Job& job, std::vector<Command>& commands) {
+  commands.push_back(FreeSlot(job));
+}
+
+CloseSlot Scheduler::FreeSlot(Job& job) {
   Replica& replica = replicas_.at(job.replica);
-  commands.push_back(CloseSlot{job.replica, job.spec.id, job.slot, job.epoch});
+  const CloseSlot close{job.replica, job.spec.id, job.slot, job.epoch};
   replica.free_slots.insert(job.slot);
   replica.residents.erase(job.spec.id);
   if (--replica.residents_of[job.spec.tenant] == 0) replica.residents_of.erase(job.spec.tenant);
@@ -50,13 +68,26 @@ void Scheduler::LeaveSlot(Job& job, std::vector<Command>& commands) {
   --running_;
   touched_replicas_.insert(job.replica);
   job.replica = kNowhere;
+  return close;
 }
 
-int Scheduler::SlotsLeft(const Replica& replica, const Tenant& tenant, TenantId id) const {
+bool Scheduler::MayMove(const Job& job) const {
+  if (job.replica == kNowhere || job.placed_on != kNowhere || job.in_flight > 0) return false;
+  // Inside a step its activations are parked where they are; a suspect stays where it is watched.
+  const bool between = job.next.segment == 0 || Broken(Rule::kMoveBetween);
+  if (job.next.stage != Stage::kDenoise || !between || job.crashes > 0) return false;
+  const ReplicaSpec& spec = replicas_.at(job.replica).spec;
+  const int64_t ran_ns =
+      (job.next.step - job.slot_step) * job.cost.stage_ns[static_cast<int>(Stage::kDenoise)];
+  return spec.moves && ran_ns >= kWorkPerMove * spec.move_ns;
+}
+
+int Scheduler::SlotsLeft(const Replica& replica, TenantId id, bool running) const {
+  const Tenant& tenant = tenants_.find(id)->second;
   const auto of = replica.residents_of.find(id);
   const int held = of == replica.residents_of.end() ? 0 : of->second;
   int64_t left = SlotsPerTenant(replica.spec) - held;
-  if (tenant.limits.running_max > 0) {
+  if (!running && tenant.limits.running_max > 0) {
     left = std::min(left, tenant.limits.running_max - tenant.running);
   }
   return static_cast<int>(std::max<int64_t>(0, left));
@@ -70,13 +101,20 @@ GroupKey Scheduler::GroupOf(const Job& job) const {
   return {.model = job.spec.model, .owner = own ? int64_t{job.spec.tenant} : -1};
 }
 
+WaitQueue& Scheduler::QueueOf(const Job& job) {
+  Group& group = groups_[GroupOf(job)];
+  if (job.replica == kNowhere) return group.queue;
+  return group.started[Broken(Rule::kMoveBits) ? 0 : job.numerics];
+}
+
 void Scheduler::Enqueue(Job& job) {
   const GroupKey key = GroupOf(job);
   job.waits = true;
-  job.wait_key = NanosLeft(job);
+  job.wait_ns = NanosLeft(job);
+  job.wait_key = OrderKey(job);
   job.latest_start_ns = job.spec.deadline_ns - SafeNanosLeft(job);
   job.waits_late = job.latest_start_ns < now_ns_;
-  groups_[key].queue.Add(job, fair_.Protected(job.spec.tenant));
+  QueueOf(job).Add(job, fair_.Protected(job.spec.tenant));
   ++groups_of_[job.spec.tenant][key];
   if (!job.waits_late) latest_starts_.insert({job.latest_start_ns, job.spec.id});
   touched_groups_.insert(key);
@@ -84,7 +122,7 @@ void Scheduler::Enqueue(Job& job) {
 
 void Scheduler::Dequeue(Job& job) {
   const GroupKey key = GroupOf(job);
-  groups_[key].queue.Remove(job, fair_.Protected(job.spec.tenant));
+  QueueOf(job).Remove(job, fair_.Protected(job.spec.tenant));
   job.waits = false;
   if (!job.waits_late) latest_starts_.erase({job.latest_start_ns, job.spec.id});
   const auto it = groups_of_.find(job.spec.tenant);
@@ -107,7 +145,7 @@ void Scheduler::MoveLate() {
   while (!latest_starts_.empty() && latest_starts_.begin()->first < now_ns_) {
     Job& job = jobs_.at(latest_starts_.begin()->second);
     latest_starts_.erase(latest_starts_.begin());
-    WaitQueue& queue = groups_[GroupOf(job)].queue;
+    WaitQueue& queue = QueueOf(job);
     const bool is_protected = fair_.Protected(job.spec.tenant);
     queue.Remove(job, is_protected);
     job.waits_late = true;
@@ -127,7 +165,9 @@ void Scheduler::MoveProtected() {
     if ((end - i) % 2 == 1 && groups != groups_of_.end()) {
       const bool is_protected = fair_.Protected(changed_[i]);
       for (const auto& [key, count] : groups->second) {
-        groups_[key].queue.SetProtected(changed_[i], is_protected);
+        Group& group = groups_[key];
+        group.queue.SetProtected(changed_[i], is_protected);
+        for (auto& [bits, queue] : group.started) queue.SetProtected(changed_[i], is_protected);
       }
     }
     i = end;
@@ -146,7 +186,7 @@ void Scheduler::Rekey(Group& group, const GroupKey& key) {
   for (const JobId id : waiting) {
     Job& job = jobs_.at(id);
     Dequeue(job);
-    job.cost = Predict(job.spec, group.hardware);
+    SetCost(job, group.hardware);
     Enqueue(job);
   }
 }
@@ -194,7 +234,7 @@ CostTable& Scheduler::CostOf(const Replica& replica, ModelId model) {
 
 int64_t Scheduler::JobsAhead(JobId id) const {
   const auto it = jobs_.find(id);
-  if (it == jobs_.end() || !it->second.waits) return 0;
+  if (it == jobs_.end() || !it->second.waits || it->second.replica != kNowhere) return 0;
   const Job& job = it->second;
   const WaitQueue& queue = groups_.find(GroupOf(job))->second.queue;
   int64_t ahead = 0;
@@ -234,7 +274,7 @@ int64_t Scheduler::PredictWait(JobId id) const {
   const auto group = groups_.find(GroupOf(job));
   if (group == groups_.end() || group->second.replicas.empty()) return 0;
   // What waits and is shorter goes first; at most everything that waits does.
-  const int64_t ahead_ns = std::max<int64_t>(0, group->second.queue.waiting_ns() - job.wait_key);
+  const int64_t ahead_ns = std::max<int64_t>(0, group->second.queue.waiting_ns() - job.wait_ns);
   return ahead_ns / static_cast<int64_t>(group->second.replicas.size());
 }
 
@@ -245,17 +285,24 @@ std::vector<std::string> Scheduler::BrokenInvariants() const {
     const bool resident = job.replica != kNowhere;
     const bool placed = !resident && job.placed_on != kNowhere;
     const bool in_media_pool = !resident && job.in_media && job.in_flight > 0;
+    const bool waits = job.waits && !resident;
     waiting += job.waits;
-    if (job.waits + resident + placed + in_media_pool != 1) {
+    if (waits + resident + placed + in_media_pool != 1) {
       broken.push_back(absl::StrCat("job ", id, " is in ",
-                                    job.waits + resident + placed + in_media_pool, " places"));
+                                    waits + resident + placed + in_media_pool, " places"));
+    }
+    if (resident && job.waits && !MayMove(job)) {
+      broken.push_back(absl::StrCat("job ", id, " is offered to others and may not move"));
     }
     const auto replica = replicas_.find(job.replica);
     if (resident && (replica == replicas_.end() || !replica->second.residents.contains(id))) {
       broken.push_back(absl::StrCat("job ", id, " believes in a slot that is not its"));
     }
   }
-  for (const auto& [key, group] : groups_) waiting -= group.queue.size();
+  for (const auto& [key, group] : groups_) {
+    waiting -= group.queue.size();
+    for (const auto& [bits, queue] : group.started) waiting -= queue.size();
+  }
   if (waiting != 0) broken.emplace_back("queues hold other jobs than those that wait");
   size_t residents = 0;
   for (const auto& [id, replica] : replicas_) {

@@ -81,6 +81,10 @@ struct ReplicaSpec {
   int32_t adapters_max = 8;
   // The longest that a quantum should take where a step can be cut into segments; 0: any.
   int64_t quantum_ns_max = 0;
+  // Started jobs may leave it, and come to it, between two of their steps: from and to replicas of
+  // the same models and bits that allow it, too. `move_ns`: what taking over one of them takes.
+  bool moves = false;
+  int64_t move_ns = 0;
 };
 
 // Events.
@@ -137,6 +141,11 @@ struct OpenSlot {
   uint32_t slot = 0;
   uint64_t epoch = 0;
   int32_t resume_step = 0;  // 0: from noise
+  // Set: its latents, after `resume_step` steps, and its conditioning are in this slot of another
+  // replica. The command that follows closes it.
+  ReplicaId from_replica = -1;
+  uint32_t from_slot = 0;
+  uint64_t from_epoch = 0;
 };
 struct CloseSlot {
   ReplicaId replica = 0;

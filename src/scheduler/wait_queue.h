@@ -24,9 +24,9 @@ enum class Lane : uint8_t {
 };
 inline constexpr int kLanes = 4;
 
-// Jobs of one model that wait for a slot, in the policy's order: within a lane by what is left of
-// them. Per tenant one ordered set, and per lane one of the tenants' first jobs, so that a change
-// of a tenant's protection moves one entry however many jobs it has.
+// Jobs of one model that wait for a slot, or for their next step, in the policy's order: within a
+// lane by what is left of them. Per tenant one ordered set, and per lane one of the tenants' first
+// jobs, so that a change of a tenant's protection moves one entry however many jobs it has.
 class WaitQueue {
  public:
   // Adds the job under job.wait_key, among the late if job.waits_late.

@@ -26,7 +26,8 @@ struct JobState {
 struct Quantum {
   int gpu = 0;
   int degree = 1;
-  int segments = 0;  // 0: the rest of the step
+  int segments = 0;      // 0: the rest of the step
+  int64_t delay_ns = 0;  // before it begins, on the same accelerators: to take over latents
   std::vector<JobIndex> jobs;
 };
 

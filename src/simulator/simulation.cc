@@ -178,6 +178,7 @@ class Run {
     const int64_t step_ns = workload_.table.Nanos(
         std::max<int64_t>(1, static_cast<int64_t>(milli_units)), quantum.degree);
     const auto duration_ns =
+        quantum.delay_ns +
         std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(step_ns) * share));
     for (int i = 0; i < quantum.degree; ++i) {
       world_.busy[static_cast<size_t>(quantum.gpu) + static_cast<size_t>(i)] = true;

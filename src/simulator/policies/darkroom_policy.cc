@@ -17,6 +17,7 @@ void DarkroomPolicy::AttachAll(const World& world) {
   attached_ = true;
   const auto gpus = static_cast<size_t>(world.workload.gpus);
   plans_.resize(gpus);
+  move_ns_.resize(gpus, 0);
   replicas_.resize(gpus, -1);
   started_.resize(gpus, false);
   for (int gpu = 0; gpu < world.workload.gpus; ++gpu) {
@@ -32,6 +33,8 @@ void DarkroomPolicy::Attach(const World& world, int gpu) {
   spec.plans_in_flight_max = options_.plans_in_flight;
   spec.numerics = 1;
   spec.quantum_ns_max = options_.quantum_ns_max;
+  spec.moves = options_.moves;
+  spec.move_ns = options_.move_ns;
   spec.models = {0};
   if (options_.equal_models) {
     std::set<uint32_t> models;
@@ -67,7 +70,8 @@ void DarkroomPolicy::OnDone(const World& world, const Quantum& quantum, int64_t 
   const scheduler::RunPlan plan = std::move(plans_[gpu].front());
   plans_[gpu].pop_front();
   started_[gpu] = false;
-  scheduler::PlanFinished finished{plan.replica, plan.sequence, duration_ns, {}};
+  // What a step costs is learned without what came before it.
+  scheduler::PlanFinished finished{plan.replica, plan.sequence, duration_ns - quantum.delay_ns, {}};
   for (const auto& item : plan.items) {
     finished.items.push_back({item.job, scheduler::PlanFinished::Outcome::kDone, item.checkpoint});
   }
@@ -80,6 +84,7 @@ void DarkroomPolicy::OnGpuLost(const World& world, int gpu) {
   const scheduler::ReplicaId replica = std::exchange(replicas_[index], -1);
   if (replica < 0) return;
   plans_[index].clear();
+  move_ns_[index] = 0;
   started_[index] = false;
   gpu_of_.erase(replica);
   Send(world, scheduler::ReplicaLost{replica});
@@ -95,6 +100,10 @@ void DarkroomPolicy::Send(const World& world, const scheduler::Event& event) {
   for (scheduler::Command& command : commands_) {
     if (auto* run = std::get_if<scheduler::RunPlan>(&command)) {
       plans_[static_cast<size_t>(gpu_of_.at(run->replica))].push_back(std::move(*run));
+    } else if (const auto* open = std::get_if<scheduler::OpenSlot>(&command)) {
+      if (open->from_replica >= 0) {
+        move_ns_[static_cast<size_t>(gpu_of_.at(open->replica))] += options_.move_ns;
+      }
     } else if (const auto* refused = std::get_if<scheduler::JobRefused>(&command)) {
       refused_.push_back(ToIndex(refused->job));
     } else if (const auto* dropped = std::get_if<scheduler::JobQuarantined>(&command)) {
@@ -114,6 +123,7 @@ void DarkroomPolicy::Decide(const World& world, std::vector<Quantum>& start,
     Quantum quantum;
     quantum.gpu = static_cast<int>(gpu);
     quantum.segments = plan.segment_end - plan.segment_begin;
+    quantum.delay_ns = std::exchange(move_ns_[gpu], 0);
     for (const auto& item : plan.items) quantum.jobs.push_back(ToIndex(item.job));
     start.push_back(std::move(quantum));
   }

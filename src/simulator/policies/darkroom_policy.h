@@ -20,6 +20,9 @@ struct DarkroomOptions {
   int slots = 64;
   int64_t quantum_ns_max = 0;
   scheduler::ServiceClass service_class = scheduler::ServiceClass::kBestEffort;
+  // Started jobs may go on at another accelerator; taking one over costs this.
+  bool moves = true;
+  int64_t move_ns = 1'000'000;
   // Only jobs of the same base model share a batch.
   bool equal_models = false;
 };
@@ -51,6 +54,7 @@ class DarkroomPolicy final : public Policy {
   bool attached_ = false;
   std::vector<scheduler::Command> commands_;
   std::vector<std::deque<scheduler::RunPlan>> plans_;  // per accelerator, the first runs
+  std::vector<int64_t> move_ns_;                       // per accelerator, before its next plan
   std::vector<scheduler::ReplicaId> replicas_;         // per accelerator; -1: lost
   std::vector<bool> started_;                          // the first plan of it runs
   scheduler::ReplicaId last_replica_ = -1;

@@ -48,7 +48,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Mutant{Rule::kGuaranteedFirst, "G6"}, Mutant{Rule::kExactCharges, "G7"},
                       Mutant{Rule::kOwnSequence, "G9"}, Mutant{Rule::kPure, "G10"},
                       Mutant{Rule::kIsolation, "isolation"},
-                      Mutant{Rule::kMemberDeadlines, "members"}));
+                      Mutant{Rule::kMemberDeadlines, "members"}, Mutant{Rule::kMoveBits, "G11"},
+                      Mutant{Rule::kMoveBetween, "G11"}));
 
 }  // namespace
 }  // namespace darkroom::scheduler

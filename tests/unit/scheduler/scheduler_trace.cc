@@ -6,6 +6,7 @@
 #include <map>
 #include <random>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "scheduler/limits.h"
@@ -86,11 +87,16 @@ class World {
     int32_t checkpoint = 0;
     bool guaranteed = false;
     ReplicaId replica = kNowhere;
+    uint32_t slot = 0;
+    uint64_t epoch = 0;
+    NumericsKey numerics = 0;
     bool lost_replica = false;
     bool finishing = false;
   };
   struct LiveReplica {
     ReplicaSpec spec;
+    int64_t moves_ns = 0;                // of jobs that came and have not run yet
+    std::map<uint64_t, int64_t> delays;  // what plans wait for such jobs, by sequence
     std::deque<RunPlan> plans;
     int64_t front_ends_ns = 0;
     std::set<uint32_t> slots;
@@ -131,6 +137,11 @@ class World {
                              ? static_cast<double>(plan.segment_end - plan.segment_begin) / segments
                              : 1.0;
     return std::max<int64_t>(1, static_cast<int64_t>(nanos * share * trace_.pace));
+  }
+
+  // From its start to its end, with the moves before it.
+  int64_t OccupiedNanos(const LiveReplica& replica, const RunPlan& plan) const {
+    return TrueNanos(replica, plan) + replica.delays.at(plan.sequence);
   }
 
   void Do(const TraceOp& op) {
@@ -187,7 +198,7 @@ class World {
     const int64_t duration_ns = TrueNanos(replica, plan);
     replica.plans.pop_front();
     if (!replica.plans.empty()) {
-      replica.front_ends_ns = now_ns_ + TrueNanos(replica, replica.plans.front());
+      replica.front_ends_ns = now_ns_ + OccupiedNanos(replica, replica.plans.front());
     }
     PlanFinished finished{id, plan.sequence, duration_ns, {}};
     bool any = false;
@@ -243,14 +254,46 @@ class World {
         static_cast<int32_t>(open.slot) >= replica.spec.slots) {
       Break("slots", absl::StrCat("slot ", open.slot, " is taken"));
     }
-    if (open.resume_step != job.checkpoint) Break("G9", "resumes elsewhere than it was saved");
+    if (open.from_replica != kNowhere) {
+      CheckMove(open, job);
+      replica.moves_ns += replica.spec.move_ns;
+    } else {
+      if (open.resume_step != job.checkpoint) Break("G9", "resumes elsewhere than it was saved");
+      if (job.numerics != 0 && job.numerics != replica.spec.numerics) {
+        Break("G9", "goes on with other bits than it began with");
+      }
+      job.next = FirstPosition(job.spec, open.resume_step);
+    }
     job.replica = open.replica;
-    job.next = FirstPosition(job.spec, open.resume_step);
+    job.slot = open.slot;
+    job.epoch = open.epoch;
+    job.numerics = replica.spec.numerics;
+  }
+  // G11: between two steps, with nothing of it under way, to equal bits, out of the slot it has.
+  void CheckMove(const OpenSlot& open, const LiveJob& job) {
+    const auto from = live_.find(open.from_replica);
+    if (from == live_.end() || job.replica != open.from_replica || job.slot != open.from_slot ||
+        job.epoch != open.from_epoch || open.from_replica == open.replica) {
+      return Break("G11", "moves out of a slot that is not its");
+    }
+    const ReplicaSpec& to = live_.at(open.replica).spec;
+    if (from->second.spec.numerics != to.numerics) Break("G11", "moves to other bits");
+    if (!from->second.spec.moves || !to.moves) Break("G11", "moves where that is not allowed");
+    if (job.next.segment != 0 || job.next.stage != Stage::kDenoise ||
+        job.next.step != open.resume_step || job.finishing ||
+        (job.guaranteed && !job.lost_replica)) {
+      Break("G11", absl::StrCat("job ", open.job, " moves inside a step, or with a guarantee"));
+    }
+    for (const RunPlan& plan : from->second.plans) {
+      for (const auto& item : plan.items) {
+        if (item.job == open.job) Break("G11", "moves while it runs");
+      }
+    }
   }
   void On(const CloseSlot& close) {
     live_.at(close.replica).slots.erase(close.slot);
     const auto job = jobs_.find(close.job);
-    if (job != jobs_.end()) job->second.replica = kNowhere;
+    if (job != jobs_.end() && job->second.replica == close.replica) job->second.replica = kNowhere;
   }
   void On(const Charge& charge) {
     charged_ns_ += charge.nanos;
@@ -274,6 +317,7 @@ class World {
     if (requeued.resume_step != job.checkpoint) Break("G9", "goes on elsewhere than it was saved");
     job.replica = kNowhere;
     job.finishing = false;
+    if (job.checkpoint == 0) job.numerics = 0;
     job.next = FirstPosition(job.spec, job.checkpoint);
   }
   void On(const JobQuarantined& quarantined) { jobs_.erase(quarantined.job); }
@@ -303,9 +347,10 @@ class World {
       }
       job.next = After(job.next, job.spec, plan.segment_end - plan.segment_begin, job.finishing);
     }
+    replica.delays[plan.sequence] = std::exchange(replica.moves_ns, 0);
     replica.plans.push_back(plan);
     if (replica.plans.size() == 1) {
-      replica.front_ends_ns = now_ns_ + TrueNanos(replica, replica.plans.front());
+      replica.front_ends_ns = now_ns_ + OccupiedNanos(replica, replica.plans.front());
     }
     CheckGuarantees(plan.replica, replica);
   }
@@ -343,7 +388,7 @@ class World {
     int64_t start_ns = now_ns_;
     if (!replica.plans.empty()) start_ns = replica.front_ends_ns;
     for (size_t i = 1; i < replica.plans.size(); ++i) {
-      start_ns += TrueNanos(replica, replica.plans[i]);
+      start_ns += OccupiedNanos(replica, replica.plans[i]);
     }
     int64_t tokens = 0;
     for (const auto& item : plan.items) tokens += jobs_.at(item.job).spec.step_tokens;
@@ -372,7 +417,7 @@ class World {
     if (trace_.pace != 1.0) return;
     int64_t free_ns = replica.front_ends_ns;
     for (size_t i = 1; i < replica.plans.size(); ++i) {
-      free_ns += TrueNanos(replica, replica.plans[i]);
+      free_ns += OccupiedNanos(replica, replica.plans[i]);
     }
     std::map<int64_t, int64_t> due;
     for (const auto& [job_id, job] : jobs_) {
@@ -416,14 +461,36 @@ class World {
         if (fits && job.replica == kNowhere) {
           return Break("G1", absl::StrCat("replica ", id, " idles while job ", job_id, " waits"));
         }
+        if (MightComeTo(replica, job_id, job)) {
+          return Break("G1", absl::StrCat("replica ", id, " idles while job ", job_id,
+                                          " stands still elsewhere"));
+        }
       }
     }
+  }
+
+  // The job has begun elsewhere, nothing of it is under way, and it may move here.
+  bool MightComeTo(const LiveReplica& replica, JobId id, const LiveJob& job) const {
+    if (job.guaranteed || job.replica == kNowhere || job.next.segment != 0 || job.finishing ||
+        job.next.stage != Stage::kDenoise || job.lost_replica) {
+      return false;
+    }
+    const LiveReplica& from = live_.at(job.replica);
+    for (const RunPlan& plan : from.plans) {
+      for (const auto& item : plan.items) {
+        if (item.job == id) return false;
+      }
+    }
+    // What moving costs may hold it back; where it is free nothing does.
+    return replica.spec.moves && from.spec.moves && from.spec.move_ns == 0 &&
+           from.spec.numerics == replica.spec.numerics;
   }
 
   static std::string Write(const Command& command) {
     std::string text = absl::StrCat(command.index(), ":");
     if (const auto* open = std::get_if<OpenSlot>(&command)) {
-      absl::StrAppend(&text, open->replica, ",", open->job, ",", open->slot, ",", open->epoch);
+      absl::StrAppend(&text, open->replica, ",", open->job, ",", open->slot, ",", open->epoch, ",",
+                      open->from_replica, ",", open->from_slot);
     } else if (const auto* run = std::get_if<RunPlan>(&command)) {
       absl::StrAppend(&text, run->replica, ",", run->sequence, ",", run->predicted_ns, ",",
                       run->segment_end);
@@ -502,7 +569,14 @@ Trace RandomTrace(uint64_t seed) {
   spec.numerics = 1;
   spec.quantum_ns_max = static_cast<int64_t>(1 + random() % 40) * kMillisecond;
   spec.cost = Costs(random);
-  trace.replicas.assign(1 + random() % 3, spec);
+  spec.moves = random() % 4 != 0;
+  spec.move_ns = static_cast<int64_t>(random() % 3) * kMillisecond / 10;
+  trace.replicas.assign(1 + random() % 4, spec);
+  // Some make other bits than the first.
+  for (size_t i = 1; i < trace.replicas.size(); ++i) {
+    if (random() % 4 == 0) trace.replicas[i].numerics = 2;
+    if (random() % 8 == 0) trace.replicas[i].moves = false;
+  }
   const uint64_t ops = 4 + random() % 36;
   const uint64_t pause_ms = 1 + random() % 100;
   int64_t at_ns = 0;
@@ -555,7 +629,8 @@ std::string Describe(const Trace& trace) {
   std::string text = absl::StrCat(
       trace.replicas.size(), " replicas, ", replica.slots, " slots, knee ", replica.step_tokens_max,
       ", ", replica.plans_in_flight_max, " plans, quantum ", replica.quantum_ns_max, ", pace ",
-      trace.pace, ", burst ", trace.config.burst_credit_ns, "\n");
+      trace.pace, ", burst ", trace.config.burst_credit_ns, ", moves ", replica.moves, ", a move ",
+      replica.move_ns, "\n");
   for (const TraceOp& op : trace.ops) {
     absl::StrAppend(&text, "  ", op.at_ns, " ns: op ", static_cast<int>(op.kind), " job ",
                     op.spec.id, " tenant ", op.spec.tenant, " class ",
