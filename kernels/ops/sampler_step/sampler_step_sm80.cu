@@ -5,6 +5,7 @@
 // architecture from sm_80 on.
 #include "kernels/ops/sampler_step/sampler_step.h"
 #include "kernels/ops/sampler_step/sampler_step_element.h"
+#include "kernels/ptx/launch.h"
 
 namespace darkroom::kernels {
 namespace {
@@ -28,8 +29,7 @@ Result SamplerStep(const SamplerStepArgs& args, cudaStream_t stream) {
   const SamplerStepConfig config = ChooseSamplerStepConfig(args);
   const dim3 grid(config.blocks_x, config.blocks_y);
   return DispatchDType(args.dtype, [&]<typename T>(T) {
-    SamplerStepKernel<T><<<grid, config.threads, 0, stream>>>(args);
-    return Result::FromCuda(cudaGetLastError());
+    return ptx::Launch(SamplerStepKernel<T>, {grid, config.threads}, stream, args);
   });
 }
 
