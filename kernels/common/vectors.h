@@ -2,17 +2,11 @@
 
 #include <cstdint>
 
+#include "kernels/common/alignment.h"
 #include "kernels/common/dtype.h"
 #include "kernels/ptx/mma.h"
 
 namespace darkroom::kernels {
-
-// Eight neighbouring elements, in one or two accesses of 16 bytes.
-inline constexpr int kVectorElements = 8;
-
-struct alignas(16) Bytes16 {
-  uint32_t word[4];
-};
 
 __device__ inline void LoadVector(const float* from, float (&values)[kVectorElements]) {
   struct Eight {
@@ -47,10 +41,6 @@ __device__ inline void StoreVector(__nv_bfloat16* to, const float (&values)[kVec
     bytes.word[i] = ptx::PackBf16(values[2 * i], values[2 * i + 1]);
   }
   *reinterpret_cast<Bytes16*>(to) = bytes;
-}
-
-inline bool IsAligned16(const void* pointer) {
-  return reinterpret_cast<uintptr_t>(pointer) % sizeof(Bytes16) == 0;
 }
 
 }  // namespace darkroom::kernels

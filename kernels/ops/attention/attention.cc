@@ -2,9 +2,9 @@
 
 #include <cmath>
 
+#include "kernels/common/alignment.h"
 #include "kernels/common/limits.h"
 #include "kernels/common/validate.h"
-#include "kernels/common/vectors.h"
 
 namespace darkroom::kernels {
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/common/block_sum.h"
+#include "kernels/common/sequence_tiles.h"
 #include "kernels/ops/attention/attention.h"
 #include "kernels/ptx/launch.h"
 #include "kernels/ptx/thread.h"

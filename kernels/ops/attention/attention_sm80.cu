@@ -7,6 +7,7 @@
 // Shared memory is swizzled as in linear_sm80.cu.
 #include <cmath>
 
+#include "kernels/common/sequence_tiles.h"
 #include "kernels/common/vectors.h"
 #include "kernels/ops/attention/attention.h"
 #include "kernels/ptx/cp_async.h"

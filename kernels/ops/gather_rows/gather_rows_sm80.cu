@@ -1,5 +1,6 @@
 // A warp per row of `out`; which sequence it belongs to is found from the boundaries, since rows
 // between sequences belong to none.
+#include "kernels/common/sequence_tiles.h"
 #include "kernels/ops/gather_rows/gather_rows.h"
 #include "kernels/ptx/launch.h"
 #include "kernels/ptx/thread.h"

@@ -2,9 +2,9 @@
 
 #include <string>
 
+#include "kernels/common/alignment.h"
 #include "kernels/common/limits.h"
 #include "kernels/common/validate.h"
-#include "kernels/common/vectors.h"
 
 namespace darkroom::kernels {
 namespace {
@@ -84,7 +84,10 @@ LinearConfig ChooseLinearConfig(const LinearArgs& args, const DeviceTraits& devi
 
 Result Linear(const LinearArgs& args, const DeviceTraits& device, cudaStream_t stream) {
   if (Result valid = ValidateLinear(args); !valid.ok()) return valid;
-  const LinearConfig config = ChooseLinearConfig(args, device);
+  return LinearWith(args, ChooseLinearConfig(args, device), stream);
+}
+
+Result LinearWith(const LinearArgs& args, const LinearConfig& config, cudaStream_t stream) {
   return config.kernel == LinearKernel::kSimt ? LinearSimt(args, stream)
                                               : LinearSm80(args, config, stream);
 }

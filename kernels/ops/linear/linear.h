@@ -64,6 +64,9 @@ LinearConfig ChooseLinearConfig(const LinearArgs& args, const DeviceTraits& devi
 // On `stream`. Rows at and beyond the live count are not written.
 Result Linear(const LinearArgs& args, const DeviceTraits& device, cudaStream_t stream);
 
+// By the kernel and tile of `config` whatever the shape would choose: for tests and benchmarks.
+Result LinearWith(const LinearArgs& args, const LinearConfig& config, cudaStream_t stream);
+
 // One kernel each; REQUIRES that the arguments are valid and fit it, and a tile that it has.
 Result LinearSimt(const LinearArgs& args, cudaStream_t stream);
 Result LinearSm80(const LinearArgs& args, const LinearConfig& config, cudaStream_t stream);

@@ -1,8 +1,8 @@
 #include "kernels/ops/row_norm/row_norm.h"
 
+#include "kernels/common/alignment.h"
 #include "kernels/common/limits.h"
 #include "kernels/common/validate.h"
-#include "kernels/common/vectors.h"
 
 namespace darkroom::kernels {
 namespace {

@@ -44,8 +44,7 @@ double ActivateExactly(Activation activation, double x) {
 
 Result Launch(const LinearArgs& args, const LinearConfig& config) {
   if (Result valid = ValidateLinear(args); !valid.ok()) return valid;
-  return config.kernel == LinearKernel::kSimt ? LinearSimt(args, nullptr)
-                                              : LinearSm80(args, config, nullptr);
+  return LinearWith(args, config, nullptr);
 }
 
 // Everything a run reads, on the host and on the device.

@@ -1,6 +1,7 @@
 #include "kernels/cases/support.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -32,6 +33,9 @@ void Check::That(bool condition, const std::string& what) {
 void Check::Near(const std::string& what, const std::vector<float>& got,
                  const std::vector<double>& want, double bound) {
   That(got.size() == want.size(), what + ": sizes differ");
+  for (const float value : got) {  // FNV-1a, by words
+    digest_ = (digest_ ^ std::bit_cast<uint32_t>(value)) * 1099511628211u;
+  }
   double difference = 0.0;
   double norm = 0.0;
   for (size_t i = 0; i < want.size(); ++i) {
@@ -67,7 +71,7 @@ void Check::Same(const std::string& what, const std::vector<float>& got,
 
 std::vector<Case> AllCases(Extent extent) {
   std::vector<Case> all;
-  for (auto* of : {RowNormCases, TokenCases, LinearCases, AttentionCases}) {
+  for (auto* of : {RowNormCases, TokenCases, LinearCases, AttentionCases, LargeCases}) {
     for (Case& one : of(extent)) all.push_back(std::move(one));
   }
   return all;
@@ -84,9 +88,9 @@ std::vector<float> Random(size_t count, uint32_t seed, DType dtype, float deviat
   return values;
 }
 
-DeviceBytes::DeviceBytes(size_t bytes) {
+DeviceBytes::DeviceBytes(size_t bytes, int fill) {
   Require(cudaMalloc(&data_, bytes), "cudaMalloc");
-  Require(cudaMemset(data_, 0xff, bytes), "cudaMemset");
+  Require(cudaMemset(data_, fill, bytes), "cudaMemset");
 }
 
 DeviceFloats::DeviceFloats(DType dtype, size_t count)
