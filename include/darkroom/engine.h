@@ -59,9 +59,16 @@ class Engine {
     JobInputs inputs;
   };
   // Done once the generation is durable. Attaches to the earlier generation when the request id was
-  // seen before. RESOURCE_EXHAUSTED (QUEUE_FULL, INPUTS_FULL), UNAVAILABLE (DRAINING,
-  // STORE_BROKEN), ALREADY_EXISTS (REQUEST_ID_REUSED).
+  // seen before. RESOURCE_EXHAUSTED (QUEUE_FULL, TENANT_RATE, INPUTS_FULL, OVERLOADED, and with an
+  // AdmissionOffer NO_GUARANTEE), FAILED_PRECONDITION (DEADLINE_TOO_SOON, with an AdmissionOffer),
+  // INVALID_ARGUMENT (DEADLINE_PASSED), UNAVAILABLE (DRAINING, STORE_BROKEN), ALREADY_EXISTS
+  // (REQUEST_ID_REUSED).
   virtual void SubmitGeneration(Submit submit, Callback<absl::StatusOr<v1::Generation>> done) = 0;
+
+  // What SubmitGeneration would answer now, and when it would be done; changes nothing. A refusal
+  // is in the answer. RESOURCE_EXHAUSTED (SERVER_BUSY).
+  virtual void EstimateGeneration(
+      Submit submit, Callback<absl::StatusOr<v1::EstimateGenerationResponse>> done) = 0;
 
   // The tenant is part of every name, so another tenant's generation is simply another name.
   virtual void GetGeneration(const std::string& name,
@@ -81,6 +88,9 @@ class Engine {
   virtual void Watch(const std::string& name, int64_t after_sequence, bool attached,
                      absl::AnyInvocable<void()> on_ready,
                      Callback<absl::StatusOr<std::unique_ptr<EventStream>>> done) = 0;
+
+  // The scheduler as it is now.
+  virtual void GetStatus(Callback<absl::StatusOr<v1::GetStatusResponse>> done) = 0;
 
   // Snapshots of what the control thread last published.
   virtual std::vector<v1::Model> Models() const = 0;

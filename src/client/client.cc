@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/mutex.h"
 #include "base/sha256.h"
+#include "base/tenant_key.h"
 #include "client/limits.h"
 #include "darkroom/v1/admin.grpc.pb.h"
 #include "darkroom/v1/asset.grpc.pb.h"
@@ -56,8 +57,9 @@ bool Canceller::cancelled() const {
 }
 
 struct Client::Connection {
-  explicit Connection(const std::string& server_in)
+  Connection(const std::string& server_in, const std::string& tenant_in)
       : server(server_in),
+        tenant(tenant_in),
         channel(Connect(server)),
         generations(v1::GenerationService::NewStub(channel)),
         models(v1::ModelService::NewStub(channel)),
@@ -65,11 +67,16 @@ struct Client::Connection {
         admin(v1::ServerAdminService::NewStub(channel)) {}
 
   const std::string server;
+  const std::string tenant;  // empty: none is named
   const std::shared_ptr<grpc::Channel> channel;
   const std::unique_ptr<v1::GenerationService::Stub> generations;
   const std::unique_ptr<v1::ModelService::Stub> models;
   const std::unique_ptr<v1::AssetService::Stub> assets;
   const std::unique_ptr<v1::ServerAdminService::Stub> admin;
+
+  void Name(grpc::ClientContext& context) const {
+    if (!tenant.empty()) context.AddMetadata(kTenantKey, tenant);
+  }
 
   absl::Status FromGrpc(const grpc::Status& status) const {
     if (status.ok()) return absl::OkStatus();
@@ -91,6 +98,7 @@ struct Client::Connection {
                                                               Response*),
                                  const Request& request) const {
     grpc::ClientContext context;
+    Name(context);
     context.set_deadline(std::chrono::system_clock::now() +
                          std::chrono::seconds(client_limits::kUnaryDeadlineSeconds));
     Response response;
@@ -111,8 +119,10 @@ struct Client::Connection {
   }
 };
 
-Client::Client(const std::string& server)
-    : server_(server), connection_(std::make_unique<Connection>(server)) {}
+Client::Client(const std::string& server, const std::string& tenant)
+    : server_(server),
+      tenant_(tenant.empty() ? kLocalTenant : tenant),
+      connection_(std::make_unique<Connection>(server, tenant)) {}
 
 Client::~Client() = default;
 
@@ -121,6 +131,14 @@ absl::StatusOr<v1::Generation> Client::CreateGeneration(const v1::GenerateReques
   *create.mutable_request() = request;
   return connection_->Unary<v1::Generation>(*connection_->generations,
                                             &v1::GenerationService::Stub::CreateGeneration, create);
+}
+
+absl::StatusOr<v1::EstimateGenerationResponse> Client::EstimateGeneration(
+    const v1::GenerateRequest& request) {
+  v1::EstimateGenerationRequest estimate;
+  *estimate.mutable_request() = request;
+  return connection_->Unary<v1::EstimateGenerationResponse>(
+      *connection_->generations, &v1::GenerationService::Stub::EstimateGeneration, estimate);
 }
 
 absl::StatusOr<v1::Generation> Client::GetGeneration(const std::string& name,
@@ -156,6 +174,7 @@ absl::Status Client::DeleteGeneration(const std::string& name) {
 
 absl::StatusOr<v1::Asset> Client::UploadAsset(const std::string& bytes) {
   grpc::ClientContext context;
+  connection_->Name(context);
   context.set_deadline(std::chrono::system_clock::now() +
                        std::chrono::seconds(client_limits::kTransferDeadlineSeconds));
   v1::Asset asset;
@@ -177,6 +196,7 @@ absl::StatusOr<v1::Asset> Client::UploadAsset(const std::string& bytes) {
 
 absl::StatusOr<std::string> Client::DownloadAsset(const std::string& name) {
   grpc::ClientContext context;
+  connection_->Name(context);
   context.set_deadline(std::chrono::system_clock::now() +
                        std::chrono::seconds(client_limits::kTransferDeadlineSeconds));
   v1::DownloadAssetRequest request;
@@ -241,6 +261,11 @@ absl::StatusOr<v1::ServerInfo> Client::GetServerInfo() {
                                             v1::GetServerInfoRequest());
 }
 
+absl::StatusOr<v1::GetStatusResponse> Client::GetStatus() {
+  return connection_->Unary<v1::GetStatusResponse>(
+      *connection_->admin, &v1::ServerAdminService::Stub::GetStatus, v1::GetStatusRequest());
+}
+
 namespace {
 
 // Lets `canceller`, if any, reach `context` while both live.
@@ -267,6 +292,7 @@ class Cancellable {
 absl::Status Client::Generate(const v1::GenerateRequest& request, OnEvent on_event,
                               Canceller* canceller) {
   grpc::ClientContext context;
+  connection_->Name(context);
   const Cancellable cancellable(canceller == nullptr ? nullptr : canceller->state_, context);
   return connection_->ReadAll(context, connection_->generations->Generate(&context, request),
                               on_event);
@@ -278,6 +304,7 @@ absl::Status Client::WatchGeneration(const std::string& name, int64_t after_sequ
   request.set_name(name);
   request.set_after_sequence(after_sequence);
   grpc::ClientContext context;
+  connection_->Name(context);
   const Cancellable cancellable(canceller == nullptr ? nullptr : canceller->state_, context);
   return connection_->ReadAll(context, connection_->generations->WatchGeneration(&context, request),
                               on_event);

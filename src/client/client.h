@@ -40,16 +40,20 @@ class Canceller {
 // be reached is UNAVAILABLE (SERVER_UNREACHABLE).
 class Client {
  public:
-  // `server`: "host:port".
-  explicit Client(const std::string& server);
+  // `server`: "host:port". `tenant`: whose the calls are; empty means the server's own, "local".
+  explicit Client(const std::string& server, const std::string& tenant = "");
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
   const std::string& server() const { return server_; }
+  // "local" when none was given.
+  const std::string& tenant() const { return tenant_; }
 
   // Each blocks until the answer, at most 30 s.
   absl::StatusOr<v1::Generation> CreateGeneration(const v1::GenerateRequest& request);
+  absl::StatusOr<v1::EstimateGenerationResponse> EstimateGeneration(
+      const v1::GenerateRequest& request);
   absl::StatusOr<v1::Generation> GetGeneration(const std::string& name, bool include_outputs);
   absl::StatusOr<v1::ListGenerationsResponse> ListGenerations(
       const v1::ListGenerationsRequest& request);
@@ -59,6 +63,7 @@ class Client {
   absl::StatusOr<std::vector<v1::Model>> ListModels();
   absl::StatusOr<v1::Model> GetModel(const std::string& name);
   absl::StatusOr<v1::ServerInfo> GetServerInfo();
+  absl::StatusOr<v1::GetStatusResponse> GetStatus();
 
   // Pictures. Transfers block at most 5 minutes, the others as above.
   absl::StatusOr<v1::Asset> UploadAsset(const std::string& bytes);
@@ -77,6 +82,7 @@ class Client {
  private:
   struct Connection;
   const std::string server_;
+  const std::string tenant_;
   const std::unique_ptr<Connection> connection_;
 };
 

@@ -21,6 +21,7 @@
 #include "config/config_file.h"
 #include "config/fields.h"
 #include "config/limits.h"
+#include "config/tenants.h"
 
 namespace darkroom {
 namespace {
@@ -165,6 +166,16 @@ absl::StatusOr<std::string> ResolveLogLevel(const std::string& given) {
                               NearestNames(given, kLevels, kConfigSuggestionsMax).front(), "\""));
 }
 
+absl::StatusOr<bool> ResolveGoodput(const std::string& given) {
+  if (given.empty() || given == "strict") return false;
+  if (given == "goodput") return true;
+  static const std::vector<std::string> kPriorities = {"strict", "goodput"};
+  return Invalid(
+      "scheduler.priority", absl::StrCat("\"", given, "\""),
+      absl::StrCat("must be strict or goodput; nearest: \"",
+                   NearestNames(given, kPriorities, kConfigSuggestionsMax).front(), "\""));
+}
+
 absl::Status ResolveIntegers(const v1::DaemonConfig& proto, const Environment& environment,
                              Config& config) {
   Integers integers;
@@ -188,6 +199,10 @@ absl::Status ResolveIntegers(const v1::DaemonConfig& proto, const Environment& e
   const auto& scheduler = proto.scheduler();
   config.scheduler.step_tokens_max = integers.Resolve(
       kStepTokens, Given(scheduler.has_step_tokens_max(), scheduler.step_tokens_max()));
+  config.scheduler.burst_seconds = integers.Resolve(
+      kBurstSeconds, Given(scheduler.has_burst_seconds(), scheduler.burst_seconds()));
+  config.scheduler.decision_log_bytes = integers.Resolve(
+      kDecisionLogBytes, Given(scheduler.has_decision_log_bytes(), scheduler.decision_log_bytes()));
   const auto& limits = proto.limits();
   config.limits.queued_generations_per_tenant = integers.Resolve(
       kQueuedGenerations,
@@ -202,9 +217,13 @@ absl::Status ResolveIntegers(const v1::DaemonConfig& proto, const Environment& e
       kDrainSeconds, Given(proto.has_drain_seconds_max(), proto.drain_seconds_max()));
   if (!integers.status().ok()) return integers.status();
 
+  auto tenants = ResolveTenants(proto, config.limits.queued_generations_per_tenant);
+  if (!tenants.ok()) return tenants.status();
+  config.tenants = *std::move(tenants);
   if (!workers.has_threads()) {
-    const int64_t worker_count =
-        std::max(int64_t{1}, int64_t{config.workers.count} * proto.models_size());
+    int64_t per_model = config.workers.count;
+    for (const auto& tenant : config.tenants) per_model += tenant.dedicated_workers;
+    const int64_t worker_count = std::max(int64_t{1}, per_model * proto.models_size());
     config.workers.threads = static_cast<int32_t>(
         std::clamp(environment.cores / worker_count, kWorkerThreads.min, kWorkerThreads.max));
   }
@@ -247,6 +266,9 @@ absl::StatusOr<Config> ResolveConfig(const v1::DaemonConfig& proto,
   if (!log_level.ok()) return log_level.status();
   config.log.level = *std::move(log_level);
   config.log.json = proto.log().json();
+  auto goodput = ResolveGoodput(proto.scheduler().priority());
+  if (!goodput.ok()) return goodput.status();
+  config.scheduler.goodput = *goodput;
   config.workers.program = proto.workers().program().empty()
                                ? environment.program_directory + "/darkroom-worker"
                                : proto.workers().program();

@@ -36,6 +36,9 @@ struct Config {
   };
   struct Scheduler {
     int64_t step_tokens_max = 0;  // 0: measured when a worker attaches
+    bool goodput = false;         // deadlines before shares
+    int32_t burst_seconds = 0;
+    int64_t decision_log_bytes = 0;  // 0: nothing is recorded
   };
   struct Limits {
     int32_t queued_generations_per_tenant = 0;
@@ -45,6 +48,19 @@ struct Config {
   };
   struct Media {
     std::string program;
+  };
+  enum class ServiceClass { kGuaranteed, kTarget, kBestEffort };
+  enum class Isolation { kShared, kExclusiveBatch, kDedicated };
+  struct Tenant {
+    std::string name;
+    double weight = 1;
+    ServiceClass service_class = ServiceClass::kBestEffort;
+    Isolation isolation = Isolation::kShared;
+    int32_t dedicated_workers = 0;  // per model
+    int32_t generations_max = 0;
+    int32_t running_max = 0;            // 0: no bound
+    double generations_per_second = 0;  // 0: no bound
+    int32_t generations_burst = 1;
   };
   struct Log {
     std::string level;
@@ -60,6 +76,8 @@ struct Config {
   int32_t drain_seconds_max = 0;
   Log log;
   Media media;
+  // In the file's order, and "local" among them.
+  std::vector<Tenant> tenants;
 };
 
 // What defaults depend on, injected so that tests own it.

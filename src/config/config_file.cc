@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -88,10 +89,11 @@ class Reader {
     if (!node.IsSequence()) {
       return Fail(node, "CONFIG_VALUE_INVALID", path, absl::StrCat(path, " must be a list"));
     }
-    if (node.size() > kConfigModelsMax) {
-      return Fail(node, "CONFIG_OUT_OF_RANGE", path,
-                  absl::StrCat(path, " has ", node.size(), " entries; it may have up to ",
-                               kConfigModelsMax));
+    const size_t entries_max = path == "tenants" ? kConfigTenantsMax : kConfigModelsMax;
+    if (node.size() > entries_max) {
+      return Fail(
+          node, "CONFIG_OUT_OF_RANGE", path,
+          absl::StrCat(path, " has ", node.size(), " entries; it may have up to ", entries_max));
     }
     int index = 0;
     for (const YAML::Node& element : node) {
@@ -123,6 +125,8 @@ class Reader {
         }
         message.GetReflection()->SetBool(&message, &field, text == "true");
         return absl::OkStatus();
+      case FieldDescriptor::CPPTYPE_DOUBLE:
+        return ReadReal(node, path, quoted ? std::string() : text, field, message);
       default:
         return ReadInteger(node, path, quoted ? std::string() : text, field, message);
     }
@@ -144,14 +148,34 @@ class Reader {
     // Checked here too, and not only when defaults are resolved, so that a number that the field's
     // type cannot hold is refused instead of cut.
     for (const IntegerField& known : IntegerFields()) {
-      if (known.path != path) continue;
-      if (auto status = CheckRange(known, value); !status.ok()) return AtLine(status, file_);
+      if (known.path != FieldOf(path)) continue;
+      if (auto status = CheckRange(known, value, path); !status.ok()) return AtLine(status, file_);
     }
     if (field.cpp_type() == FieldDescriptor::CPPTYPE_INT32) {
       message.GetReflection()->SetInt32(&message, &field, static_cast<int32_t>(value));
     } else {
       message.GetReflection()->SetInt64(&message, &field, value);
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadReal(const YAML::Node& node, const std::string& path, const std::string& digits,
+                        const FieldDescriptor& field, Message& message) {
+    double value = 0;
+    const char* end = digits.data() + digits.size();
+    const auto parsed = std::from_chars(digits.data(), end, value);
+    if (parsed.ec == std::errc::result_out_of_range && parsed.ptr == end) {
+      // Nothing of ours is near the ends of what a double holds.
+      value = digits[0] == '-' ? -HUGE_VAL : HUGE_VAL;
+    } else if (parsed.ec != std::errc() || parsed.ptr != end) {
+      return Fail(node, "CONFIG_VALUE_INVALID", path,
+                  absl::StrCat(path, " is ", Shown(node.Scalar()), "; it must be a number"));
+    }
+    for (const RealField& known : RealFields()) {
+      if (known.path != FieldOf(path)) continue;
+      if (auto status = CheckRange(known, value, path); !status.ok()) return AtLine(status, file_);
+    }
+    message.GetReflection()->SetDouble(&message, &field, value);
     return absl::OkStatus();
   }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -28,6 +29,9 @@ inline constexpr IntegerField kCheckpointSteps{"workers.checkpoint_steps", 1, 1'
 inline constexpr IntegerField kWorkerSlots{"workers.slots", 1, 256, 32};
 inline constexpr IntegerField kStepTokens{"scheduler.step_tokens_max", 1, int64_t{1} << 24,
                                           std::nullopt};
+inline constexpr IntegerField kBurstSeconds{"scheduler.burst_seconds", 0, 1'000'000, 1'000};
+inline constexpr IntegerField kDecisionLogBytes{"scheduler.decision_log_bytes", 0, int64_t{1} << 40,
+                                                0};
 inline constexpr IntegerField kQueuedGenerations{"limits.queued_generations_per_tenant", 1,
                                                  1'000'000, 1'000};
 inline constexpr IntegerField kCalls{"limits.calls_max", 1, 65'536, 1'024};
@@ -38,11 +42,36 @@ inline constexpr IntegerField kAssetBytes{"limits.asset_bytes_per_tenant", int64
 inline constexpr IntegerField kUploadBytes{"limits.upload_bytes_max", int64_t{1} << 10,
                                            int64_t{256} << 20, int64_t{32} << 20};
 
+inline constexpr IntegerField kDedicatedWorkers{"tenants[].dedicated_workers", 0, 64, 0};
+inline constexpr IntegerField kTenantGenerations{"tenants[].generations_max", 1, 1'000'000,
+                                                 std::nullopt};
+inline constexpr IntegerField kTenantRunning{"tenants[].running_max", 1, 16'384, std::nullopt};
+inline constexpr IntegerField kTenantBurst{"tenants[].generations_burst", 1, 1'000'000, 1};
+
+// The same for a field of real numbers.
+struct RealField {
+  std::string_view path;
+  double min;
+  double max;
+  std::optional<double> default_value;  // none: no such bound
+};
+
+inline constexpr RealField kTenantWeight{"tenants[].weight", 0.001, 1e6, 1};
+inline constexpr RealField kTenantRate{"tenants[].generations_per_second", 0.001, 1e6,
+                                       std::nullopt};
+
 // Every one of them.
 absl::Span<const IntegerField> IntegerFields();
+absl::Span<const RealField> RealFields();
 
 // INVALID_ARGUMENT (CONFIG_OUT_OF_RANGE) that names the field, its range and the nearest value in
-// it.
+// it. `path` is where the value stands: the field's own, or that of an element of a list
+// ("tenants[3].weight"). NaN is out of every range.
+absl::Status CheckRange(const IntegerField& field, int64_t value, std::string_view path);
 absl::Status CheckRange(const IntegerField& field, int64_t value);
+absl::Status CheckRange(const RealField& field, double value, std::string_view path);
+
+// "tenants[].weight" of "tenants[3].weight".
+std::string FieldOf(std::string_view path);
 
 }  // namespace darkroom

@@ -7,50 +7,59 @@
 #include "base/error.h"
 #include "base/resource_name.h"
 #include "base/wall_time.h"
+#include "engine/admission.h"
 #include "engine/job_terms.h"
 #include "engine/limits.h"
+#include "scheduler/decision_log.h"
 #include "spdlog/spdlog.h"
 
 namespace darkroom::engine {
 namespace {
 
-// Sequence numbers: the boot in the high part, so that none repeats after a crash.
-constexpr int kBootShift = 32;
-
-absl::Status Draining() {
-  return Error(absl::StatusCode::kUnavailable, "DRAINING",
-               "the server is shutting down; call another or try again soon")
-      .RetryAfter(absl::Seconds(1));
+TenantPolicy UnnamedTenant(const ControllerConfig& config) {
+  TenantPolicy policy;
+  policy.generations_max = config.generations_per_tenant_max;
+  return policy;
 }
 
-absl::Status StoreBroken() {
-  return Error(absl::StatusCode::kUnavailable, "STORE_BROKEN",
-               "the server cannot write its store and accepts nothing until it is restarted")
-      .RetryAfter(absl::Seconds(5));
-}
-
-absl::Status QueueFull(int limit) {
-  return Error(absl::StatusCode::kResourceExhausted, "QUEUE_FULL",
-               absl::StrCat("this tenant has ", limit,
-                            " generations waiting or running, the most allowed; try again when one "
-                            "has ended"))
-      .Quota("queued_generations_per_tenant", absl::StrCat("at most ", limit))
-      .RetryAfter(absl::Seconds(1));
+FleetConfig WithDedicated(const ControllerConfig& config) {
+  FleetConfig fleet = config.fleet;
+  for (size_t i = 0; i < config.tenants.size(); ++i) {
+    if (config.tenants[i].dedicated_workers == 0) continue;
+    fleet.dedicated.push_back(
+        {static_cast<scheduler::TenantId>(i + 1), config.tenants[i].dedicated_workers});
+  }
+  return fleet;
 }
 
 }  // namespace
 
-Controller::Controller(ControllerConfig config) : config_(config), fleet_(config.fleet) {
+Controller::Controller(ControllerConfig config)
+    : config_(config),
+      fleet_(WithDedicated(config)),
+      tenants_(config.tenants, UnnamedTenant(config)),
+      scheduler_(config.policy),
+      costs_(config.costs) {
   scheduler_.set_checkpoint_steps(config_.checkpoint_steps);
 }
 
 void Controller::Start(Now now, Commands& commands) {
   start_time_ = now.wall;
+  if (config_.record_decisions) {
+    commands.push_back(
+        RecordDecision{scheduler::DecisionLogHead(config_.policy, config_.checkpoint_steps)});
+  }
   scheduler::ReplicaSpec media;
   media.stages = 1u << static_cast<int>(scheduler::Stage::kMediaEncode);
   media.any_model = true;
   media.plans_in_flight_max = config_.media_threads;
   Schedule(scheduler::ReplicaAttached{kMediaReplica, media}, now, commands);
+  for (const TenantPolicy& policy : config_.tenants) {
+    const scheduler::TenantId id = tenants_.IdOf(policy.name);
+    Schedule(scheduler::TenantWeight{id, policy.weight}, now, commands);
+    // How many wait and how fast they come is for generations, which tenants_ counts.
+    Schedule(scheduler::TenantLimits{id, 0, policy.running_max, 0, 1}, now, commands);
+  }
   fleet_.StartDue(now.mono_ns, commands);
 }
 
@@ -60,75 +69,6 @@ void Controller::Handle(Event event, Now now, Commands& commands) {
 }
 
 // ---- a generation's life ----
-
-void Controller::On(SubmitReceived event, Now now, Commands& commands) {
-  Engine::Submit& submit = event.submit;
-  if (draining_) return commands.push_back(Reply{event.call, Draining()});
-  if (!store_status_.ok()) return commands.push_back(Reply{event.call, StoreBroken()});
-  int& live = live_per_tenant_[submit.tenant];
-  if (live >= config_.generations_per_tenant_max) {
-    return commands.push_back(Reply{event.call, QueueFull(config_.generations_per_tenant_max)});
-  }
-  if (absl::Status status = CheckInputs(submit.inputs); !status.ok()) {
-    return commands.push_back(Reply{event.call, std::move(status)});
-  }
-  ++live;
-  ++creates_pending_;
-
-  GenerationStore::NewGeneration create;
-  v1::Generation& generation = create.generation;
-  const GenerationName name{submit.tenant, NewGenerationId(absl::ToUnixMillis(now.wall),
-                                                           event.random_high, event.random_low)};
-  generation.set_name(name.ToString());
-  generation.set_state(v1::Generation::STATE_QUEUED);
-  *generation.mutable_create_time() = ToTimestamp(now.wall);
-  create.request_id = submit.request.request_id();
-  create.request_hash = submit.request_hash;
-  *generation.mutable_request() = std::move(submit.request);
-  const auto& request = generation.request();
-  generation.set_steps_total(Evaluations(request) * std::max(1, request.num_images()));
-
-  GenerationRecord record;  // only for its sequence number
-  record.generation = generation;
-  record.sequence = config_.boot << kBootShift;
-  v1::GenerateEvent queued = NewEvent(record, now);
-  *queued.mutable_queued()->mutable_resolved() = generation;
-  // The policy travels with the call: the generation may turn out to exist already.
-  GenerationRecord& pending = generations_[generation.name()];
-  pending.generation = generation;
-  pending.tenant = submit.tenant;
-  pending.abandon = submit.abandon;
-  pending.sequence = record.sequence;
-  HoldInputs(pending, std::move(submit.inputs));
-  commands.push_back(
-      WriteCreate{event.call, std::move(create), std::move(queued), std::move(submit.input_bytes)});
-}
-
-void Controller::On(CreateDone event, Now now, Commands& commands) {
-  --creates_pending_;
-  const std::string& made = event.name;
-  if (!event.result.ok() || !event.result->inserted) {
-    Forget(made, commands);
-    if (event.result.ok()) {
-      commands.push_back(Reply{event.call, std::move(event.result->generation)});
-    } else {
-      if (!ErrorReason(event.result.status()).starts_with("REQUEST_ID")) {
-        spdlog::error("a generation could not be stored: {}",
-                      std::string(event.result.status().message()));
-      }
-      commands.push_back(Reply{event.call, event.result.status()});
-    }
-    return;
-  }
-  GenerationRecord& record = generations_.at(made);
-  record.generation = std::move(event.result->generation);
-  commands.push_back(OpenTopic{made, {}});
-  SubmitJobs(record, now, commands);
-  event.queued.mutable_queued()->set_position(
-      static_cast<int32_t>(scheduler_.JobsAhead(last_job_)));
-  commands.push_back(Publish{made, std::make_shared<v1::GenerateEvent>(std::move(event.queued))});
-  commands.push_back(Reply{event.call, record.generation});
-}
 
 void Controller::On(Recovered event, Now now, Commands& commands) {
   for (Recovered::Item& item : event.items) {
@@ -141,7 +81,7 @@ void Controller::On(Recovered event, Now now, Commands& commands) {
     record.generation.set_state(v1::Generation::STATE_QUEUED);
     record.generation.set_steps_done(Evaluations(record.generation.request()) *
                                      record.generation.outputs_size());
-    ++live_per_tenant_[record.tenant];
+    tenants_.EnterAgain(record.tenant);
     ++recovered_;
     commands.push_back(OpenTopic{name, std::move(item.events)});
     // What it had used up to the crash stays its usage; the repetition is added as it runs.
@@ -154,6 +94,8 @@ void Controller::On(Recovered event, Now now, Commands& commands) {
     }
     v1::GenerateEvent queued = NewEvent(record, now);
     *queued.mutable_queued()->mutable_resolved() = record.generation;
+    // Nothing has been loaded yet.
+    queued.mutable_queued()->mutable_forecast()->set_wait_reason(v1::WAIT_REASON_MODEL_LOADING);
     Write(record, {std::move(queued)}, false, 0, commands);
     if (record.generation.request().inputs_size() > 0) {
       record.awaits_inputs = true;
@@ -164,62 +106,6 @@ void Controller::On(Recovered event, Now now, Commands& commands) {
   OrderPreparations(now, commands);
   if (!event.items.empty()) {
     spdlog::info("{} unfinished generations go on", event.items.size());
-  }
-}
-
-void Controller::SubmitJobs(GenerationRecord& record, Now now, Commands& commands) {
-  if (record.awaits_inputs) return;
-  const v1::GenerateRequest& request = record.generation.request();
-  const auto model = fleet_.FindModel(request.model());
-  if (!model.has_value() || fleet_.model(*model).token_pixels == 0) {
-    // Its model is not served now. It stays queued: the model may come up, or be back after the
-    // next start.
-    if (!model.has_value()) {
-      spdlog::warn("{} waits for {}, which this server does not have", record.generation.name(),
-                   request.model());
-    }
-    parked_.push_back(record.generation.name());
-    return;
-  }
-  record.model = *model;
-  const WorkerFleet::Model& served = fleet_.model(*model);
-  const int64_t patch = served.token_pixels;
-  const int64_t tokens =
-      ((request.width() + patch - 1) / patch) * ((request.height() + patch - 1) / patch);
-  const int branches = Branches(request, served.description.guidance());
-  const auto tenant = tenants_.try_emplace(record.tenant, tenants_.size() + 1).first->second;
-
-  record.outputs_left = 0;
-  std::vector<scheduler::JobSpec> specs;
-  for (int i = 0; i < std::max(1, request.num_images()); ++i) {
-    const auto& outputs = record.generation.outputs();
-    const bool done = std::any_of(outputs.begin(), outputs.end(),
-                                  [&](const auto& output) { return output.index() == i; });
-    if (done) continue;
-    ++record.outputs_left;
-    JobRecord& job = jobs_[++last_job_];
-    job.generation = record.generation.name();
-    job.output_index = i;
-    job.stage_since_ns = now.mono_ns;
-    scheduler::JobSpec spec;
-    spec.id = last_job_;
-    spec.tenant = tenant;
-    spec.model = *model;
-    spec.steps = Evaluations(request);
-    spec.image_encode = HasInput(request, v1::INPUT_ROLE_INIT);
-    spec.step_tokens = (tokens + served.text_tokens) * branches;
-    spec.image_tokens = tokens;
-    specs.push_back(spec);
-  }
-  const std::string name = record.generation.name();
-  for (const auto& spec : specs) {
-    // A refused job ends its generation and its other jobs with it.
-    if (jobs_.contains(spec.id)) Schedule(scheduler::JobSubmitted{spec}, now, commands);
-  }
-  const auto it = generations_.find(name);
-  if (it != generations_.end() && specs.empty() && !it->second.ended) {
-    // Crashed between its last output and its end.
-    End(it->second, v1::Generation::STATE_SUCCEEDED, absl::OkStatus(), 0, now, commands);
   }
 }
 
@@ -283,15 +169,9 @@ void Controller::Fail(GenerationRecord& record, const absl::Status& status, Now 
 }
 
 void Controller::EndJobs(GenerationRecord& record, Now now, Commands& commands) {
-  const std::string name = record.generation.name();
-  std::vector<scheduler::JobId> ended;
-  for (const auto& [id, job] : jobs_) {
-    if (job.generation == name) ended.push_back(id);
-  }
   record.ended = true;  // so that nothing that follows from this touches it
-  for (const auto id : ended) {
-    jobs_.erase(id);
-    Schedule(scheduler::JobEnded{id}, now, commands);
+  for (const auto id : std::exchange(record.jobs, {})) {
+    if (jobs_.erase(id) > 0) Schedule(scheduler::JobEnded{id}, now, commands);
   }
 }
 
@@ -353,8 +233,7 @@ void Controller::ForgetIfDone(const std::string& name, Commands& commands) {
 void Controller::Forget(const std::string& name, Commands& commands) {
   const auto it = generations_.find(name);
   if (it == generations_.end()) return;
-  const auto live = live_per_tenant_.find(it->second.tenant);
-  if (--live->second == 0) live_per_tenant_.erase(live);
+  tenants_.Leave(it->second.tenant);
   if (it->second.end_durable) commands.push_back(CloseTopic{name});
   ReleaseInputs(it->second);
   generations_.erase(it);
@@ -432,6 +311,7 @@ void Controller::On(Tick, Now now, Commands& commands) {
     commands.push_back(KillWorker{worker});
   }
   ExpireStreams(now, commands);
+  SaveCostsIfDue(now, commands);
   OrderPreparations(now, commands);
   if (now.mono_ns >= purge_at_ns_) {
     purge_at_ns_ = now.mono_ns + kPurgeIntervalNs;
@@ -454,24 +334,6 @@ void Controller::ExpireStreams(Now now, Commands& commands) {
 GenerationRecord* Controller::FindLive(const std::string& name) {
   const auto it = generations_.find(name);
   return it == generations_.end() ? nullptr : &it->second;
-}
-
-v1::ServerInfo Controller::Describe(Now now) const {
-  v1::ServerInfo info;
-  bool ready = false;
-  fleet_.DescribeWorkers(now.mono_ns, info);
-  for (const auto& worker : info.workers()) {
-    ready = ready || worker.state() == v1::ServerInfo::Worker::STATE_READY;
-  }
-  info.set_state(draining_ ? v1::ServerInfo::STATE_DRAINING
-                 : ready   ? v1::ServerInfo::STATE_SERVING
-                           : v1::ServerInfo::STATE_STARTING);
-  *info.mutable_start_time() = ToTimestamp(start_time_);
-  const size_t running = scheduler_.running_count();
-  info.set_jobs_running(static_cast<int32_t>(running));
-  info.set_jobs_queued(static_cast<int32_t>(scheduler_.job_count() - running));
-  info.set_generations_recovered(recovered_);
-  return info;
 }
 
 }  // namespace darkroom::engine

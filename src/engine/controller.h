@@ -3,15 +3,18 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "darkroom/v1/admin.pb.h"
+#include "engine/cost_book.h"
 #include "engine/generation_record.h"
 #include "engine/messages.h"
 #include "engine/preparation_queue.h"
+#include "engine/tenant_book.h"
 #include "engine/worker_fleet.h"
 #include "scheduler/scheduler.h"
 
@@ -20,7 +23,14 @@ namespace darkroom::engine {
 struct ControllerConfig {
   FleetConfig fleet;
   int checkpoint_steps = 10;
+  // What earlier starts measured.
+  CostBook costs;
+  // Order a RecordDecision for everything that the scheduler is told.
+  bool record_decisions = false;
   int media_threads = 2;
+  scheduler::PolicyConfig policy;
+  std::vector<TenantPolicy> tenants;
+  // Of a tenant that is not among them.
   int generations_per_tenant_max = 1000;
   int64_t retention_ns = 24LL * 3600 * 1'000'000'000;
   // From GenerationStore::NextBoot: the high part of every sequence number.
@@ -42,16 +52,24 @@ class Controller {
 
   v1::ServerInfo Describe(Now now) const;
   std::vector<v1::Model> Models() const { return fleet_.Describe(); }
+  // What was measured, as SaveCosts would have it.
+  std::string CostsText();
   size_t live_generations() const { return generations_.size(); }
   const scheduler::Scheduler& scheduler() const { return scheduler_; }
 
  private:
+  // Sequence numbers: the boot in the high part, so that none repeats after a crash.
+  static constexpr int kBootShift = 32;
   // The media pool is a replica like any worker; workers' ids begin at 1.
   static constexpr scheduler::ReplicaId kMediaReplica = 0;
 
-  // Events, in the order of a generation's life (controller.cc).
+  // Admission (controller_admission.cc).
   void On(SubmitReceived event, Now now, Commands& commands);
+  void On(EstimateReceived event, Now now, Commands& commands);
   void On(CreateDone event, Now now, Commands& commands);
+  // What operators ask (controller_status.cc).
+  void On(StatusReceived event, Now now, Commands& commands);
+  // Events, in the order of a generation's life (controller.cc).
   void On(Recovered event, Now now, Commands& commands);
   void On(CancelReceived event, Now now, Commands& commands);
   void On(DeleteReceived event, Now now, Commands& commands);
@@ -68,8 +86,22 @@ class Controller {
   void On(InputsPrepared event, Now now, Commands& commands);
   void On(PreviewEncoded event, Now now, Commands& commands);
 
-  // ---- generations (controller.cc) ----
+  // ---- admission (controller_admission.cc) ----
+  // What speaks against a new generation before the scheduler is asked.
+  absl::Status CheckNew(const Engine::Submit& submit, Now now);
+  // Makes the record's jobs, and has the scheduler take all of them and hold them, or none.
+  absl::Status Admit(GenerationRecord& record, Now now, Commands& commands);
+  std::optional<scheduler::JobRefused> TakeHeld(const std::vector<scheduler::JobSpec>& specs,
+                                                Now now, Commands& commands);
+  // One job for each output that is still to be made; none while its model was never loaded.
+  std::vector<scheduler::JobSpec> MakeJobs(GenerationRecord& record, Now now);
+  // Of a generation that was accepted before.
   void SubmitJobs(GenerationRecord& record, Now now, Commands& commands);
+  CostBook::Key CostKeyOf(int64_t hardware, scheduler::ModelId model) const;
+  void SaveCostsIfDue(Now now, Commands& commands);
+  void FillCosts(const scheduler::Scheduler::CostView& view, v1::GetStatusResponse& status) const;
+
+  // ---- generations (controller.cc) ----
   void Cancel(GenerationRecord& record, CallId call, std::string_view why, Now now,
               Commands& commands);
   void Fail(GenerationRecord& record, const absl::Status& status, Now now, Commands& commands);
@@ -123,6 +155,7 @@ class Controller {
 
   const ControllerConfig config_;
   WorkerFleet fleet_;
+  TenantBook tenants_;
   scheduler::Scheduler scheduler_;
 
   std::map<std::string, GenerationRecord> generations_;
@@ -135,12 +168,14 @@ class Controller {
   std::map<scheduler::JobId, Owner> owners_;
   std::map<std::pair<scheduler::ReplicaId, uint64_t>, scheduler::RunPlan> plans_;
   std::map<WriteId, PendingWrite> writes_;
-  std::map<std::string, scheduler::TenantId> tenants_;
-  std::map<std::string, int> live_per_tenant_;  // creates under way included
   // Generations whose model no worker has loaded yet.
   std::vector<std::string> parked_;
 
   scheduler::JobId last_job_ = 0;
+  // While an admission is under way: where its refusal goes.
+  std::optional<scheduler::JobRefused>* admission_ = nullptr;
+  CostBook costs_;
+  int64_t save_costs_at_ns_ = 0;
   WriteId last_write_ = 0;
   int creates_pending_ = 0;
   int64_t purge_at_ns_ = 0;

@@ -8,10 +8,12 @@
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
 #include "base/wall_time.h"
+#include "engine/admission.h"
 #include "engine/controller.h"
 #include "engine/job_terms.h"
 #include "engine/limits.h"
 #include "ipc/tensor_ref.h"
+#include "scheduler/decision_log.h"
 #include "spdlog/spdlog.h"
 
 namespace darkroom::engine {
@@ -21,13 +23,6 @@ absl::Status WorkerCrashed() {
   return Error(absl::StatusCode::kInternal, "WORKER_CRASHED",
                "the process that worked on this request died each time it reached the same point; "
                "the request was given up");
-}
-
-absl::Status JobNotTaken(const scheduler::JobRefused& refused) {
-  Error error(absl::StatusCode::kResourceExhausted, "OVERLOADED",
-              "the daemon holds as many jobs as it can");
-  if (refused.retry_after_ns > 0) error.RetryAfter(absl::Nanoseconds(refused.retry_after_ns));
-  return error;
 }
 
 absl::Status PutInputs(const JobInputs& inputs, const v1::GenerateRequest& request,
@@ -56,6 +51,11 @@ absl::Status PutInputs(const JobInputs& inputs, const v1::GenerateRequest& reque
 void Controller::Schedule(const scheduler::Event& event, Now now, Commands& commands) {
   std::vector<scheduler::Command> orders;
   scheduler_.Handle(event, now.mono_ns, orders);
+  if (config_.record_decisions) {
+    RecordDecision record;
+    scheduler::AppendDecision(event, now.mono_ns, orders, record.bytes);
+    commands.push_back(std::move(record));
+  }
   for (const auto& order : orders) {
     std::visit([&](const auto& o) { Apply(o, now, commands); }, order);
   }
@@ -71,7 +71,7 @@ void Controller::Apply(const scheduler::OpenSlot& order, Now now, Commands& comm
   v1::OpenSlot& open = *message.mutable_open_slot();
   open.set_slot(order.slot);
   open.set_lease_epoch(order.epoch);
-  open.set_tenant_tag(tenants_.at(record.tenant));
+  open.set_tenant_tag(tenants_.IdOf(record.tenant));
   FillOpenSlot(request, job.output_index, open);
   job.steps_done = order.resume_step;
   // The worker refuses what did not fit, and the job fails with that.
@@ -124,8 +124,9 @@ void Controller::Apply(const scheduler::RunPlan& order, Now now, Commands& comma
     v1::PlanJob& out = *plan.add_jobs();
     out.set_slot(item.slot);
     out.set_lease_epoch(item.epoch);
-    out.set_tenant_tag(tenants_.at(record.tenant));
-    out.set_isolation(v1::ISOLATION_LEVEL_SHARED);
+    const scheduler::TenantId tenant = tenants_.IdOf(record.tenant);
+    out.set_tenant_tag(tenant);
+    out.set_isolation(IsolationToProto(tenants_.PolicyOf(tenant).isolation));
     out.set_step_index(item.step);
     out.set_guidance_scale(request.sampling().guidance_scale());
     out.mutable_tokens()->set_frames(1);
@@ -193,6 +194,8 @@ void Controller::Apply(const scheduler::JobRequeued& order, Now now, Commands& c
   v1::GenerateEvent queued = NewEvent(record, now);
   queued.mutable_queued()->set_position(static_cast<int32_t>(scheduler_.JobsAhead(order.job)));
   *queued.mutable_queued()->mutable_resolved() = record.generation;
+  *queued.mutable_queued()->mutable_forecast() =
+      ForecastToProto(scheduler_.Predict({order.job}), now);
   Write(record, {std::move(queued)}, false, 0, commands);
 }
 
@@ -203,11 +206,15 @@ void Controller::Apply(const scheduler::JobQuarantined& order, Now now, Commands
 }
 
 void Controller::Apply(const scheduler::JobRefused& order, Now now, Commands& commands) {
+  if (admission_ != nullptr) {
+    *admission_ = order;
+    return;
+  }
   const auto it = jobs_.find(order.job);
   if (it == jobs_.end()) return;
   const std::string name = it->second.generation;
   jobs_.erase(it);
-  Fail(generations_.at(name), JobNotTaken(order), now, commands);
+  Fail(generations_.at(name), RefusalStatus(order, scheduler::kNoDeadline, now), now, commands);
 }
 
 // ---- workers to scheduler ----
@@ -237,8 +244,15 @@ void Controller::On(WorkerSaid event, Now now, Commands& commands) {
     default:
       break;
   }
-  const auto ready = fleet_.OnMessage(event, now.mono_ns, commands);
+  auto ready = fleet_.OnMessage(event, now.mono_ns, commands);
   if (ready.has_value()) {
+    // What was learned belongs to the profile that it corrects.
+    const CostBook::Entry* known =
+        costs_.Find(CostKeyOf(ready->spec.hardware, ready->spec.models.front()));
+    if (known != nullptr) {
+      if (!known->points.empty()) ready->spec.cost = known->points;
+      ready->spec.learned = known->learned;
+    }
     Schedule(scheduler::ReplicaAttached{ready->worker, ready->spec}, now, commands);
     for (const auto& name : std::exchange(parked_, {})) {
       if (GenerationRecord* record = FindLive(name)) SubmitJobs(*record, now, commands);

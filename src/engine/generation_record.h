@@ -31,6 +31,8 @@ struct GenerationRecord {
   // would overtake them.
   int writes_pending = 0;
   int outputs_left = 0;
+  // Of its outputs, ended ones included; held by the scheduler until the creation is durable.
+  std::vector<scheduler::JobId> jobs;
   // The pictures to start from; given back when it ends.
   JobInputs inputs;
   // They are being decoded again after a restart.

@@ -30,6 +30,18 @@ v1::Stage StageToProto(scheduler::Stage stage) {
   return v1::STAGE_UNSPECIFIED;
 }
 
+v1::IsolationLevel IsolationToProto(scheduler::Isolation isolation) {
+  switch (isolation) {
+    case scheduler::Isolation::kShared:
+      return v1::ISOLATION_LEVEL_SHARED;
+    case scheduler::Isolation::kExclusiveBatch:
+      return v1::ISOLATION_LEVEL_EXCLUSIVE_BATCH;
+    case scheduler::Isolation::kDedicated:
+      return v1::ISOLATION_LEVEL_DEDICATED;
+  }
+  return v1::ISOLATION_LEVEL_UNSPECIFIED;
+}
+
 std::optional<scheduler::Stage> StageFromProto(v1::Stage stage) {
   for (int i = 0; i < scheduler::kStages; ++i) {
     const auto candidate = static_cast<scheduler::Stage>(i);

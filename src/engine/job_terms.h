@@ -17,6 +17,7 @@ namespace darkroom::engine {
 // What a resolved request means for its jobs. Pure.
 
 v1::Stage StageToProto(scheduler::Stage stage);
+v1::IsolationLevel IsolationToProto(scheduler::Isolation isolation);
 // Nothing for a stage that this version does not know.
 std::optional<scheduler::Stage> StageFromProto(v1::Stage stage);
 

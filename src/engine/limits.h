@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace darkroom::engine {
@@ -8,6 +9,22 @@ namespace darkroom::engine {
 inline constexpr int kControlQueueMax = 16384;
 // Events that the control thread takes from its queue at once.
 inline constexpr int kControlBatchMax = 256;
+// When a tenant that has all the generations it may have is told to try again.
+inline constexpr int64_t kRetryQueueFullNs = 1'000'000'000;
+// The soonest that a client is told to ask again for a guarantee that there was no room for.
+inline constexpr int64_t kRetryNoGuaranteeNs = 100'000'000;
+// Deadlines that are tried before one is offered in place of one that is refused: one for each
+// output and one more.
+inline constexpr int kOfferTriesMax = 17;
+// Decision logs of earlier starts that are looked at when old ones are deleted.
+inline constexpr int kDecisionFilesMax = 10'000;
+// The file of measured costs: its bytes, entries, points of one and bytes of a name; and the time
+// between two writes of it.
+inline constexpr size_t kCostFileBytesMax = size_t{4} << 20;
+inline constexpr size_t kCostEntriesMax = 256;
+inline constexpr size_t kCostPointsMax = 256;
+inline constexpr size_t kCostFieldBytesMax = 200;
+inline constexpr int64_t kCostSaveIntervalNs = 60'000'000'000;
 // Outputs a generation may ask for.
 inline constexpr int kImagesMax = 16;
 // Decoded pictures of all generations that wait or run, and what the smallest counts as: each holds

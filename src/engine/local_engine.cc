@@ -54,6 +54,7 @@ LocalEngine::LocalEngine(LocalEngineOptions options, StoreThread& store, BlobSto
       events_(kControlQueueMax),
       notifier_(1, kControlQueueMax),
       media_(options_.controller.media_threads, kControlQueueMax),
+      recorder_(1, kControlQueueMax),
       hub_([this](absl::AnyInvocable<void()> work) { notifier_.Post(std::move(work)); },
            [this](const std::string& name, bool attached) {
              if (attached) {
@@ -68,6 +69,15 @@ LocalEngine::~LocalEngine() { Stop(); }
 
 void LocalEngine::Start(WorkerPool& workers, Recovered unfinished) {
   workers_ = &workers;
+  if (options_.controller.record_decisions) {
+    auto file = DecisionFile::Open(options_.decision_folder, options_.controller.boot,
+                                   options_.decision_bytes_max);
+    if (file.ok()) {
+      decisions_ = *std::move(file);
+    } else {
+      spdlog::warn("{}; nothing is recorded", std::string(file.status().message()));
+    }
+  }
   {
     MutexLock lock(control_mutex_);
     controller_.Start(Time(), commands_);
@@ -86,6 +96,9 @@ void LocalEngine::Stop() {
   if (control_thread_.joinable()) control_thread_.join();
   media_.Stop();
   notifier_.Stop();
+  recorder_.Stop();
+  MutexLock lock(control_mutex_);
+  WriteCostsFile(controller_.CostsText());
 }
 
 // ---- the control thread ----
@@ -145,6 +158,19 @@ void LocalEngine::Execute() {
 void LocalEngine::Do(Reply&& command) {
   if (GenerationCallback done = TakeCall(command.call)) {
     Answer(std::move(done), std::move(command.result));
+  }
+}
+
+void LocalEngine::Do(ReplyEstimate&& command) {
+  if (auto done = TakeCall<EstimateCallback>(command.call)) {
+    Answer(std::move(done), std::move(command.result));
+  }
+}
+
+void LocalEngine::Do(ReplyStatus&& command) {
+  command.status.mutable_server()->set_version(options_.version);
+  if (auto done = TakeCall<StatusCallback>(command.call)) {
+    Answer(std::move(done), absl::StatusOr<v1::GetStatusResponse>(std::move(command.status)));
   }
 }
 
@@ -348,6 +374,25 @@ void LocalEngine::Do(Publish&& command) {
 
 void LocalEngine::Do(CloseTopic&& command) { hub_.Close(command.name); }
 
+void LocalEngine::WriteCostsFile(const std::string& text) {
+  if (options_.costs_path.empty() || text.empty()) return;
+  const absl::Status written = WriteCosts(options_.costs_path, text);
+  if (!written.ok()) spdlog::warn("{}", std::string(written.message()));
+}
+
+void LocalEngine::Do(SaveCosts&& command) {
+  // The recorder's one thread, so that the latest is written last.
+  recorder_.Post([this, text = std::move(command.text)] { WriteCostsFile(text); });
+}
+
+void LocalEngine::Do(RecordDecision&& command) {
+  if (decisions_ == nullptr || decisions_behind_) return;
+  // A log with a gap would be worth nothing: where its writer falls behind, it ends.
+  decisions_behind_ =
+      !recorder_.TryPost([this, bytes = std::move(command.bytes)] { decisions_->Append(bytes); });
+  if (decisions_behind_) spdlog::warn("the decision log ends here: the disk is too slow for it");
+}
+
 void LocalEngine::Do(Drained&&) {
   if (options_.on_drained) options_.on_drained();
 }
@@ -358,16 +403,17 @@ void LocalEngine::Do(Fatal&& command) {
 
 // ---- calls ----
 
-CallId LocalEngine::AddCall(GenerationCallback done) {
+CallId LocalEngine::AddCall(AnyCallback done) {
   MutexLock lock(calls_mutex_);
   calls_[++last_call_] = std::move(done);
   return last_call_;
 }
 
-LocalEngine::GenerationCallback LocalEngine::TakeCall(CallId call) {
+template <typename Done>
+Done LocalEngine::TakeCall(CallId call) {
   MutexLock lock(calls_mutex_);
   auto node = calls_.extract(call);
-  return node.empty() ? GenerationCallback() : std::move(node.mapped());
+  return node.empty() ? Done() : std::get<Done>(std::move(node.mapped()));
 }
 
 template <typename T>
@@ -377,13 +423,13 @@ void LocalEngine::Answer(Callback<T> done, T value) {
   });
 }
 
-template <typename Received>
-void LocalEngine::PostCall(Received received, GenerationCallback done) {
+template <typename T, typename Received>
+void LocalEngine::PostCall(Received received, Callback<absl::StatusOr<T>> done) {
   const CallId call = AddCall(std::move(done));
   received.call = call;
   if (events_.TryPush(std::move(received))) return;
-  if (GenerationCallback refused = TakeCall(call)) {
-    Answer<absl::StatusOr<v1::Generation>>(std::move(refused), Busy());
+  if (auto refused = TakeCall<Callback<absl::StatusOr<T>>>(call)) {
+    Answer<absl::StatusOr<T>>(std::move(refused), Busy());
   }
 }
 
@@ -398,7 +444,17 @@ void LocalEngine::ReadStore(absl::AnyInvocable<T(GenerationStore&)> read, Callba
 }
 
 void LocalEngine::SubmitGeneration(Submit submit, GenerationCallback done) {
-  PostCall(SubmitReceived{0, std::move(submit), Random64(), Random64()}, std::move(done));
+  PostCall<v1::Generation>(SubmitReceived{0, std::move(submit), Random64(), Random64()},
+                           std::move(done));
+}
+
+void LocalEngine::EstimateGeneration(
+    Submit submit, Callback<absl::StatusOr<v1::EstimateGenerationResponse>> done) {
+  PostCall<v1::EstimateGenerationResponse>(EstimateReceived{0, std::move(submit)}, std::move(done));
+}
+
+void LocalEngine::GetStatus(Callback<absl::StatusOr<v1::GetStatusResponse>> done) {
+  PostCall<v1::GetStatusResponse>(StatusReceived{}, std::move(done));
 }
 
 void LocalEngine::GetGeneration(const std::string& name, GenerationCallback done) {
@@ -420,14 +476,14 @@ void LocalEngine::ListGenerations(const GenerationStore::ListQuery& query,
 }
 
 void LocalEngine::CancelGeneration(const std::string& name, GenerationCallback done) {
-  PostCall(CancelReceived{0, name}, std::move(done));
+  PostCall<v1::Generation>(CancelReceived{0, name}, std::move(done));
 }
 
 void LocalEngine::DeleteGeneration(const std::string& name, Callback<absl::Status> done) {
-  PostCall(DeleteReceived{0, name},
-           [done = std::move(done)](absl::StatusOr<v1::Generation> result) mutable {
-             std::move(done)(result.status());
-           });
+  PostCall<v1::Generation>(DeleteReceived{0, name},
+                           [done = std::move(done)](absl::StatusOr<v1::Generation> result) mutable {
+                             std::move(done)(result.status());
+                           });
 }
 
 void LocalEngine::ReadOutput(const std::string& name, int index,

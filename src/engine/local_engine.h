@@ -18,6 +18,7 @@
 #include "darkroom/picture_decoder.h"
 #include "darkroom/worker_pool.h"
 #include "engine/controller.h"
+#include "engine/decision_file.h"
 #include "engine/event_hub.h"
 #include "engine/work_queue.h"
 #include "store/store_thread.h"
@@ -28,6 +29,12 @@ struct LocalEngineOptions {
   ControllerConfig controller;
   WorkerSpec worker;  // how to start one
   std::string version;
+  // The file of measured costs; empty: they are not kept.
+  std::string costs_path;
+  // Where decisions are recorded, if the controller's configuration says so: a folder, and the
+  // bytes that it may hold.
+  std::string decision_folder;
+  int64_t decision_bytes_max = 0;
   // Decodes again what a restart has found. Must outlive the engine; null where nothing ever does.
   PictureDecoder* pictures = nullptr;
   // Told now and then to delete what has expired; must not block. May be empty.
@@ -65,6 +72,9 @@ class LocalEngine final : public Engine, public WorkerSink {
   void Stop();
 
   void SubmitGeneration(Submit submit, Callback<absl::StatusOr<v1::Generation>> done) override;
+  void EstimateGeneration(Submit submit,
+                          Callback<absl::StatusOr<v1::EstimateGenerationResponse>> done) override;
+  void GetStatus(Callback<absl::StatusOr<v1::GetStatusResponse>> done) override;
   void GetGeneration(const std::string& name,
                      Callback<absl::StatusOr<v1::Generation>> done) override;
   void ListGenerations(const GenerationStore::ListQuery& query,
@@ -86,6 +96,9 @@ class LocalEngine final : public Engine, public WorkerSink {
 
  private:
   using GenerationCallback = Callback<absl::StatusOr<v1::Generation>>;
+  using EstimateCallback = Callback<absl::StatusOr<v1::EstimateGenerationResponse>>;
+  using StatusCallback = Callback<absl::StatusOr<v1::GetStatusResponse>>;
+  using AnyCallback = std::variant<GenerationCallback, EstimateCallback, StatusCallback>;
 
   Now Time() const;
   void RunControl();
@@ -96,6 +109,8 @@ class LocalEngine final : public Engine, public WorkerSink {
 
   void Execute() ABSL_EXCLUSIVE_LOCKS_REQUIRED(control_mutex_);
   void Do(Reply&& command);
+  void Do(ReplyEstimate&& command);
+  void Do(ReplyStatus&& command);
   void Do(ReplyFromStore&& command);
   void Do(WriteCreate&& command);
   void Do(PrepareInputs&& command);
@@ -110,19 +125,24 @@ class LocalEngine final : public Engine, public WorkerSink {
   void Do(OpenTopic&& command);
   void Do(Publish&& command);
   void Do(CloseTopic&& command);
+  void Do(SaveCosts&& command);
+  void Do(RecordDecision&& command);
   void Do(Drained&& command);
   void Do(Fatal&& command);
 
+  void WriteCostsFile(const std::string& text);
   void PostCreate(WriteCreate command);
   void DeleteBlobs(const std::string& name);
   void DecodeInput(std::shared_ptr<InputsPrepared> prepared, v1::GenerateRequest request,
                    int index);
 
-  CallId AddCall(GenerationCallback done);
-  GenerationCallback TakeCall(CallId call);
-  // Posts an event that a caller waits for; false (and the call answered) when the queue is full.
-  template <typename Received>
-  void PostCall(Received received, GenerationCallback done);
+  CallId AddCall(AnyCallback done);
+  // Empty when it was taken before.
+  template <typename Done = GenerationCallback>
+  Done TakeCall(CallId call);
+  // Posts an event that a caller waits for; the call is answered when the queue is full.
+  template <typename T, typename Received>
+  void PostCall(Received received, Callback<absl::StatusOr<T>> done);
   // Runs `done(value)` on the notifier.
   template <typename T>
   void Answer(Callback<T> done, T value);
@@ -138,6 +158,10 @@ class LocalEngine final : public Engine, public WorkerSink {
   BoundedQueue<Event> events_;
   WorkQueue notifier_;
   WorkQueue media_;
+  // One thread, so that decisions are written in their order.
+  WorkQueue recorder_;
+  std::unique_ptr<DecisionFile> decisions_;  // its thread's; null when nothing is recorded
+  bool decisions_behind_ = false;            // as control_mutex_ guards
   EventHub hub_;
   // Held by the control thread or, while that sleeps, by the pool's thread that brings a worker's
   // message: the controller sees one event at a time, in the order of the queue.
@@ -151,7 +175,7 @@ class LocalEngine final : public Engine, public WorkerSink {
 
   Mutex calls_mutex_;
   CallId last_call_ ABSL_GUARDED_BY(calls_mutex_) = 0;
-  std::map<CallId, GenerationCallback> calls_ ABSL_GUARDED_BY(calls_mutex_);
+  std::map<CallId, AnyCallback> calls_ ABSL_GUARDED_BY(calls_mutex_);
 
   mutable Mutex snapshot_mutex_;
   std::vector<v1::Model> models_ ABSL_GUARDED_BY(snapshot_mutex_);

@@ -13,6 +13,7 @@
 #include "darkroom/job_inputs.h"
 #include "darkroom/payload.h"
 #include "darkroom/store.h"
+#include "darkroom/v1/admin.pb.h"
 #include "darkroom/v1/worker.pb.h"
 #include "darkroom/worker_pool.h"
 
@@ -37,6 +38,15 @@ struct SubmitReceived {
   Engine::Submit submit;
   uint64_t random_high = 0;  // for the new generation's id
   uint64_t random_low = 0;
+};
+// What would become of a submission, answered by ReplyEstimate.
+struct EstimateReceived {
+  CallId call = 0;
+  Engine::Submit submit;
+};
+// Answered by ReplyStatus.
+struct StatusReceived {
+  CallId call = 0;
 };
 struct CancelReceived {
   CallId call = 0;
@@ -105,15 +115,24 @@ struct PreviewEncoded {
 struct DrainRequested {};
 struct Tick {};
 
-using Event = std::variant<SubmitReceived, CancelReceived, DeleteReceived, StreamsGone, StreamsBack,
-                           Recovered, CreateDone, UpdateDone, WorkerSaid, WorkerGone, MediaDone,
-                           InputsPrepared, PreviewEncoded, DrainRequested, Tick>;
+using Event =
+    std::variant<SubmitReceived, EstimateReceived, StatusReceived, CancelReceived, DeleteReceived,
+                 StreamsGone, StreamsBack, Recovered, CreateDone, UpdateDone, WorkerSaid,
+                 WorkerGone, MediaDone, InputsPrepared, PreviewEncoded, DrainRequested, Tick>;
 
 // ---- commands ----
 
 struct Reply {
   CallId call = 0;
   absl::StatusOr<v1::Generation> result;
+};
+struct ReplyEstimate {
+  CallId call = 0;
+  absl::StatusOr<v1::EstimateGenerationResponse> result;
+};
+struct ReplyStatus {
+  CallId call = 0;
+  v1::GetStatusResponse status;
 };
 // Answer from the store: the generation is not live.
 struct ReplyFromStore {
@@ -198,15 +217,23 @@ struct CloseTopic {
 };
 // Everything that was accepted has ended; only after DrainRequested.
 struct Drained {};
+// To replace the file of measured costs.
+struct SaveCosts {
+  std::string text;
+};
+// To be appended to the decision log, in order.
+struct RecordDecision {
+  std::string bytes;
+};
 // The daemon cannot go on: the store broke, or no model can be loaded.
 struct Fatal {
   absl::Status status;
 };
 
-using Command =
-    std::variant<Reply, ReplyFromStore, WriteCreate, PrepareInputs, WriteUpdate, WriteDelete,
-                 PurgeEnded, StartWorker, SendToWorker, KillWorker, EncodeMedia, EncodePreview,
-                 OpenTopic, Publish, CloseTopic, Drained, Fatal>;
+using Command = std::variant<Reply, ReplyEstimate, ReplyStatus, ReplyFromStore, WriteCreate,
+                             PrepareInputs, WriteUpdate, WriteDelete, PurgeEnded, StartWorker,
+                             SendToWorker, KillWorker, EncodeMedia, EncodePreview, OpenTopic,
+                             Publish, CloseTopic, SaveCosts, RecordDecision, Drained, Fatal>;
 using Commands = std::vector<Command>;
 
 }  // namespace darkroom::engine

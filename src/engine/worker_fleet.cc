@@ -28,10 +28,12 @@ WorkerFleet::WorkerFleet(FleetConfig config) : config_(std::move(config)) {
     models_.push_back(model);
     weights_.emplace_back();
     load_errors_.push_back(absl::OkStatus());
-    for (int n = 0; n < config_.workers_per_model; ++n) {
-      Seat seat;
-      seat.model = static_cast<scheduler::ModelId>(i);
-      seats_.push_back(seat);
+    Seat seat;
+    seat.model = static_cast<scheduler::ModelId>(i);
+    seats_.insert(seats_.end(), static_cast<size_t>(config_.workers_per_model), seat);
+    for (const FleetConfig::Dedicated& dedicated : config_.dedicated) {
+      seat.dedicated_to = dedicated.tenant;
+      seats_.insert(seats_.end(), static_cast<size_t>(dedicated.workers_per_model), seat);
     }
   }
 }
@@ -150,6 +152,9 @@ std::optional<WorkerFleet::Ready> WorkerFleet::OnModelLoaded(Worker& worker,
 
   Ready ready{id, {}};
   ready.spec.stages = kWorkerStages;
+  // What is learned about costs is shared by workers of one kind, and is not the media pool's.
+  ready.spec.hardware = InternHardware(worker.device);
+  ready.spec.dedicated_to = seat->dedicated_to;
   ready.spec.models = {worker.model};
   ready.spec.slots = config_.slots;
   ready.spec.step_tokens_max = std::max<int64_t>(
@@ -268,6 +273,19 @@ std::optional<absl::Status> WorkerFleet::Hopeless() const {
     if (!status.ok()) return status;
   }
   return std::nullopt;
+}
+
+std::string WorkerFleet::HardwareName(int64_t hardware) const {
+  return hardware >= 0 && hardware < static_cast<int64_t>(hardware_.size())
+             ? hardware_[static_cast<size_t>(hardware)]
+             : "";
+}
+
+uint32_t WorkerFleet::InternHardware(const std::string& device) {
+  const auto it = std::find(hardware_.begin() + 1, hardware_.end(), device);
+  if (it == hardware_.end()) hardware_.push_back(device);
+  return static_cast<uint32_t>(std::find(hardware_.begin() + 1, hardware_.end(), device) -
+                               hardware_.begin());
 }
 
 scheduler::NumericsKey WorkerFleet::Intern(const std::string& numerics_id) {

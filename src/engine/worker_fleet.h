@@ -20,8 +20,14 @@ struct FleetConfig {
     std::string path;
     std::string precision = "f32";
   };
+  // Workers of one tenant's own.
+  struct Dedicated {
+    scheduler::TenantId tenant = 0;
+    int workers_per_model = 1;
+  };
   std::vector<Model> models;  // the index is the scheduler's ModelId
   int workers_per_model = 1;
+  std::vector<Dedicated> dedicated;
   int slots = 32;
   int64_t step_tokens_max = 0;  // 0: the worker proposes
 };
@@ -57,6 +63,12 @@ class WorkerFleet {
   // Workers whose running plan has taken far too long, or who load and are not heard of.
   std::vector<WorkerId> Hung(int64_t now_ns) const;
 
+  // The scheduler's number of the media pool, and of the worker kinds from 1 on.
+  static constexpr uint32_t kMediaHardware = 0;
+  std::string HardwareName(int64_t hardware) const;
+  const std::string& PrecisionOf(scheduler::ModelId id) const {
+    return config_.models[id].precision;
+  }
   const Model& model(scheduler::ModelId id) const { return models_[id]; }
   std::optional<scheduler::ModelId> FindModel(const std::string& name) const;
   std::string NumericsIdOf(WorkerId id) const;
@@ -85,6 +97,7 @@ class WorkerFleet {
   // A place for a worker, filled anew when its worker dies.
   struct Seat {
     scheduler::ModelId model = 0;
+    std::optional<scheduler::TenantId> dedicated_to;
     WorkerId worker = 0;  // 0: empty
     int64_t start_at_ns = 0;
     int64_t delay_ns = 0;
@@ -106,6 +119,7 @@ class WorkerFleet {
   void OrderLoads(int64_t now_ns, Commands& commands);
   std::optional<Ready> OnModelLoaded(Worker& worker, const WorkerSaid& said);
   scheduler::NumericsKey Intern(const std::string& numerics_id);
+  uint32_t InternHardware(const std::string& device);
 
   const FleetConfig config_;
   std::vector<Model> models_;
@@ -115,6 +129,7 @@ class WorkerFleet {
   std::map<WorkerId, Worker> workers_;
   WorkerId last_worker_ = 0;
   std::map<std::string, scheduler::NumericsKey> numerics_keys_;
+  std::vector<std::string> hardware_ = {"media"};  // by number
 };
 
 }  // namespace darkroom::engine

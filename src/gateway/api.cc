@@ -52,7 +52,8 @@ void Api::Resolve(const Call& call, v1::GenerateRequest request,
     return std::move(done)(status);
   }
   const std::vector<v1::Model> models = engine_.Models();
-  auto resolved = ResolveGenerateRequest(request, call.tenant, models, options_.random);
+  auto resolved =
+      ResolveGenerateRequest(request, call.tenant, models, options_.random, clock_.WallTime());
   if (!resolved.ok()) return std::move(done)(resolved.status());
   Engine::Submit submit;
   submit.tenant = call.tenant;
@@ -74,6 +75,15 @@ void Api::CreateGeneration(CallPtr call, v1::CreateGenerationRequest request,
             }
             submit->abandon = Engine::Abandon::kKeep;
             engine_.SubmitGeneration(*std::move(submit), std::move(reply));
+          });
+}
+
+void Api::EstimateGeneration(CallPtr call, v1::EstimateGenerationRequest request,
+                             Reply<v1::EstimateGenerationResponse> reply) {
+  Resolve(*call, std::move(*request.mutable_request()),
+          [this, call, reply = std::move(reply)](absl::StatusOr<Engine::Submit> submit) mutable {
+            if (!submit.ok()) return std::move(reply)(submit.status());
+            engine_.EstimateGeneration(*std::move(submit), std::move(reply));
           });
 }
 
@@ -196,6 +206,11 @@ void Api::GetModel(CallPtr call, v1::GetModelRequest request, Reply<v1::Model> r
 void Api::GetServerInfo(CallPtr call, v1::GetServerInfoRequest request,
                         Reply<v1::ServerInfo> reply) {
   std::move(reply)(engine_.Info());
+}
+
+void Api::GetStatus(CallPtr call, v1::GetStatusRequest request,
+                    Reply<v1::GetStatusResponse> reply) {
+  engine_.GetStatus(std::move(reply));
 }
 
 }  // namespace darkroom

@@ -41,6 +41,8 @@ class Api {
 
   void CreateGeneration(CallPtr call, v1::CreateGenerationRequest request,
                         Reply<v1::Generation> reply);
+  void EstimateGeneration(CallPtr call, v1::EstimateGenerationRequest request,
+                          Reply<v1::EstimateGenerationResponse> reply);
   void GetGeneration(CallPtr call, v1::GetGenerationRequest request, Reply<v1::Generation> reply);
   void ListGenerations(CallPtr call, v1::ListGenerationsRequest request,
                        Reply<v1::ListGenerationsResponse> reply);
@@ -51,6 +53,7 @@ class Api {
   void ListModels(CallPtr call, v1::ListModelsRequest request, Reply<v1::ListModelsResponse> reply);
   void GetModel(CallPtr call, v1::GetModelRequest request, Reply<v1::Model> reply);
   void GetServerInfo(CallPtr call, v1::GetServerInfoRequest request, Reply<v1::ServerInfo> reply);
+  void GetStatus(CallPtr call, v1::GetStatusRequest request, Reply<v1::GetStatusResponse> reply);
 
   // Streams: `feed` is new; it gives its sink events and finally the call's status.
   void Generate(CallPtr call, v1::GenerateRequest request, std::shared_ptr<EventFeed> feed);

@@ -120,14 +120,14 @@ class AssetServiceImpl final
 
   grpc::ServerReadReactor<ByteBuffer>* UploadAsset(Context* context, ByteBuffer* out) override {
     auto* upload = new UploadCall(*context, api_, *out);
-    upload->Start(gate_.Enter());
+    upload->Start(gate_.Enter(TenantKeys(*context)));
     return upload;
   }
   grpc::ServerWriteReactor<ByteBuffer>* DownloadAsset(Context* context,
                                                       const ByteBuffer* in) override {
     auto* download = new DownloadCall(*context);
     v1::DownloadAssetRequest request;
-    auto call = Enter(*in, request);
+    auto call = Enter(*context, *in, request);
     if (!call.ok()) {
       download->End(call.status());
       return download;
@@ -158,7 +158,7 @@ class AssetServiceImpl final
                                                            AssetApi::Reply<Response>)) {
     auto* unary = new UnaryCall(*context, *out);
     Request request;
-    auto call = Enter(*in, request);
+    auto call = Enter(*context, *in, request);
     if (!call.ok()) {
       unary->Reply(absl::StatusOr<Response>(call.status()));
       return unary;
@@ -168,9 +168,9 @@ class AssetServiceImpl final
                    [unary](absl::StatusOr<Response> response) { unary->Reply(response); });
     return unary;
   }
-  absl::StatusOr<std::shared_ptr<Call>> Enter(const ByteBuffer& in,
+  absl::StatusOr<std::shared_ptr<Call>> Enter(const Context& context, const ByteBuffer& in,
                                               google::protobuf::MessageLite& request) {
-    auto call = gate_.Enter();
+    auto call = gate_.Enter(TenantKeys(context));
     if (!call.ok()) return call;
     if (absl::Status status = ParseMessage(in, request); !status.ok()) return status;
     return call;

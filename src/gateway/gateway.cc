@@ -72,7 +72,7 @@ struct Gateway::Server {
   Server(Engine& engine, Clock& clock, const Options& options)
       : api(engine, clock, {options.random ? options.random : SystemRandom, options.pictures}),
         asset_api(options.pictures.assets, options.upload_bytes_max),
-        gate(options.calls_max),
+        gate(options.calls_max, options.tenants),
         services(MakeGrpcServices(api, gate)) {
     services.push_back(MakeAssetService(asset_api, gate));
   }

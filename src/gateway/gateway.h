@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -23,6 +24,8 @@ class Gateway {
     std::string address = "127.0.0.1:50051";
     // Open calls, streams included; more are refused.
     int calls_max = gateway_limits::kCallsMaxDefault;
+    // The tenants that there are (CallGate); "local" is always one.
+    std::vector<std::string> tenants;
     // 64 random bits for seeds that nobody chose; called on several threads at once. Unset: the
     // system's.
     std::function<uint64_t()> random;

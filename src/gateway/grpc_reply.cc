@@ -5,6 +5,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
+#include "base/tenant_key.h"
 #include "gateway/reply_errors.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "google/rpc/error_details.pb.h"
@@ -12,6 +13,13 @@
 #include "grpcpp/support/proto_buffer_writer.h"
 
 namespace darkroom {
+
+std::vector<std::string> TenantKeys(const grpc::CallbackServerContext& context) {
+  std::vector<std::string> keys;
+  const auto [begin, end] = context.client_metadata().equal_range(kTenantKey);
+  for (auto it = begin; it != end; ++it) keys.emplace_back(it->second.data(), it->second.size());
+  return keys;
+}
 
 grpc::Status EndStatus(const absl::Status& status, grpc::CallbackServerContext& context) {
   const absl::Status told = ForClient(status);

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "absl/status/status.h"
 #include "google/protobuf/message_lite.h"
 #include "grpcpp/server_context.h"
@@ -7,6 +10,9 @@
 #include "grpcpp/support/status.h"
 
 namespace darkroom {
+
+// Every value that the call's metadata has under kTenantKey (base/tenant_key.h).
+std::vector<std::string> TenantKeys(const grpc::CallbackServerContext& context);
 
 // `status` as gRPC ends a call with it: what ForClient leaves of it, with its details in
 // grpc-status-details-bin, and grpc-retry-pushback-ms when it has a retry time.

@@ -57,7 +57,7 @@ class Methods {
                                                       Api::Reply<Response>)) {
     auto* unary = new UnaryCall(*context, *out);
     Request request;
-    auto call = Enter(*in, request);
+    auto call = Enter(*context, *in, request);
     if (!call.ok()) {
       unary->Reply(absl::StatusOr<Response>(call.status()));
       return unary;
@@ -74,7 +74,7 @@ class Methods {
                                                                    std::shared_ptr<EventFeed>)) {
     auto* stream = new EventCall(*context, api_.engine());
     Request request;
-    auto call = Enter(*in, request);
+    auto call = Enter(*context, *in, request);
     if (!call.ok()) {
       stream->feed()->StartError(call.status());
       return stream;
@@ -85,9 +85,9 @@ class Methods {
   }
 
  private:
-  absl::StatusOr<std::shared_ptr<Call>> Enter(const ByteBuffer& in,
+  absl::StatusOr<std::shared_ptr<Call>> Enter(const Context& context, const ByteBuffer& in,
                                               google::protobuf::MessageLite& request) {
-    auto call = gate_.Enter();
+    auto call = gate_.Enter(TenantKeys(context));
     if (!call.ok()) return call;
     if (absl::Status status = ParseMessage(in, request); !status.ok()) return status;
     return call;
@@ -102,6 +102,8 @@ using RawGenerate = v1::GenerationService::WithRawCallbackMethod_Generate<Base>;
 template <typename Base>
 using RawCreate = v1::GenerationService::WithRawCallbackMethod_CreateGeneration<Base>;
 template <typename Base>
+using RawEstimate = v1::GenerationService::WithRawCallbackMethod_EstimateGeneration<Base>;
+template <typename Base>
 using RawGet = v1::GenerationService::WithRawCallbackMethod_GetGeneration<Base>;
 template <typename Base>
 using RawList = v1::GenerationService::WithRawCallbackMethod_ListGenerations<Base>;
@@ -113,8 +115,8 @@ template <typename Base>
 using RawWatch = v1::GenerationService::WithRawCallbackMethod_WatchGeneration<Base>;
 
 class GenerationServiceImpl final
-    : public RawGenerate<RawCreate<
-          RawGet<RawList<RawCancel<RawDelete<RawWatch<v1::GenerationService::Service>>>>>>>,
+    : public RawGenerate<RawCreate<RawEstimate<
+          RawGet<RawList<RawCancel<RawDelete<RawWatch<v1::GenerationService::Service>>>>>>>>,
       private Methods {
  public:
   GenerationServiceImpl(Api& api, CallGate& gate) : Methods(api, gate) {}
@@ -125,6 +127,10 @@ class GenerationServiceImpl final
   grpc::ServerUnaryReactor* CreateGeneration(Context* context, const ByteBuffer* in,
                                              ByteBuffer* out) override {
     return Unary(context, in, out, &Api::CreateGeneration);
+  }
+  grpc::ServerUnaryReactor* EstimateGeneration(Context* context, const ByteBuffer* in,
+                                               ByteBuffer* out) override {
+    return Unary(context, in, out, &Api::EstimateGeneration);
   }
   grpc::ServerUnaryReactor* GetGeneration(Context* context, const ByteBuffer* in,
                                           ByteBuffer* out) override {
@@ -167,7 +173,7 @@ class ModelServiceImpl final
 
 class ServerAdminServiceImpl final
     : public v1::ServerAdminService::WithRawCallbackMethod_GetServerInfo<
-          v1::ServerAdminService::Service>,
+          v1::ServerAdminService::WithRawCallbackMethod_GetStatus<v1::ServerAdminService::Service>>,
       private Methods {
  public:
   ServerAdminServiceImpl(Api& api, CallGate& gate) : Methods(api, gate) {}
@@ -175,6 +181,10 @@ class ServerAdminServiceImpl final
   grpc::ServerUnaryReactor* GetServerInfo(Context* context, const ByteBuffer* in,
                                           ByteBuffer* out) override {
     return Unary(context, in, out, &Api::GetServerInfo);
+  }
+  grpc::ServerUnaryReactor* GetStatus(Context* context, const ByteBuffer* in,
+                                      ByteBuffer* out) override {
+    return Unary(context, in, out, &Api::GetStatus);
   }
 };
 

@@ -23,6 +23,8 @@ inline constexpr double kStrengthDefault = 0.6;
 // Pictures of one request, and the bytes of one that comes inside it.
 inline constexpr int kInputsMax = 2;
 inline constexpr int kInputDataBytesMax = 3 << 20;
+// How far ahead a deadline may be.
+inline constexpr int kDeadlineAheadSecondsMax = 365 * 24 * 3600;
 inline constexpr int kPreviewSizeDefault = 256;
 inline constexpr int kPreviewSizeMin = 16;
 inline constexpr int kPreviewSizeMax = 512;

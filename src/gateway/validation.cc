@@ -12,6 +12,7 @@
 #include "base/nearest_name.h"
 #include "base/resource_name.h"
 #include "base/sha256.h"
+#include "base/wall_time.h"
 #include "gateway/class_names.h"
 #include "gateway/field_errors.h"
 #include "gateway/limits.h"
@@ -261,6 +262,37 @@ void ResolveOutput(v1::GenerateRequest& request, FieldErrors& errors) {
   }
 }
 
+// What it is to be promised: its class and its deadline.
+void ResolvePromise(const v1::GenerateRequest& request, absl::Time now,
+                    v1::GenerateRequest& resolved, FieldErrors& errors) {
+  if (v1::ServiceClass_IsValid(request.service_class())) {
+    resolved.set_service_class(request.service_class());
+  } else {
+    errors.Add("service_class", "SERVICE_CLASS_UNKNOWN",
+               absl::StrCat("is ", static_cast<int>(request.service_class())),
+               "must be SERVICE_CLASS_GUARANTEED, _TARGET or _BEST_EFFORT, or unset");
+  }
+  if (!request.has_deadline()) return;
+  const auto shown = [](absl::Time time) {
+    return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", time, absl::UTCTimeZone());
+  };
+  const absl::Time latest = now + absl::Seconds(limits::kDeadlineAheadSecondsMax);
+  const std::string rule =
+      absl::StrCat("must be after ", shown(now), " and not after ", shown(latest));
+  const google::protobuf::Timestamp& deadline = request.deadline();
+  // Beyond these, it is no time that can be compared.
+  const bool a_time = deadline.nanos() >= 0 && deadline.nanos() < 1'000'000'000 &&
+                      deadline.seconds() >= 0 && deadline.seconds() <= absl::ToUnixSeconds(latest);
+  if (!a_time) {
+    errors.Add("deadline", "DEADLINE_OUT_OF_RANGE", "is no time within the next year", rule);
+  } else if (FromTimestamp(deadline) <= now) {
+    errors.Add("deadline", "DEADLINE_PASSED",
+               absl::StrCat("is ", shown(FromTimestamp(deadline)), ", which is past"), rule);
+  } else {
+    *resolved.mutable_deadline() = deadline;
+  }
+}
+
 // A field from a newer client would change the picture; ignoring it would answer another question.
 void CheckUnknownFields(const v1::GenerateRequest& request, FieldErrors& errors) {
   const auto check = [&](const google::protobuf::Message& message, std::string_view path) {
@@ -292,7 +324,8 @@ absl::Status CheckModelState(const v1::Model& model) {
 absl::StatusOr<v1::GenerateRequest> ResolveGenerateRequest(const v1::GenerateRequest& request,
                                                            const std::string& tenant,
                                                            absl::Span<const v1::Model> models,
-                                                           absl::FunctionRef<uint64_t()> random) {
+                                                           absl::FunctionRef<uint64_t()> random,
+                                                           absl::Time now) {
   FieldErrors errors;
   CheckUnknownFields(request, errors);
   CheckLabels(request, errors);
@@ -321,6 +354,7 @@ absl::StatusOr<v1::GenerateRequest> ResolveGenerateRequest(const v1::GenerateReq
   ResolveImages(model, resolved, errors);
   ResolveRequestId(request.request_id(), resolved, errors);
   ResolveOutput(resolved, errors);
+  ResolvePromise(request, now, resolved, errors);
   // A model that is still loading has no limits to check against yet.
   if (model != nullptr && model->state() == v1::Model::STATE_READY) {
     ResolveSize(*model, resolved, errors);

@@ -6,6 +6,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "darkroom/v1/generation.pb.h"
 #include "darkroom/v1/model.pb.h"
@@ -23,10 +24,12 @@ namespace darkroom {
 // NO_MODEL_SERVED) come only when the rest of the request is right.
 //
 // `tenant` is the caller's, already compared with request.parent. `random` gives 64 random bits.
+// `now`: what a deadline must be after.
 absl::StatusOr<v1::GenerateRequest> ResolveGenerateRequest(const v1::GenerateRequest& request,
                                                            const std::string& tenant,
                                                            absl::Span<const v1::Model> models,
-                                                           absl::FunctionRef<uint64_t()> random);
+                                                           absl::FunctionRef<uint64_t()> random,
+                                                           absl::Time now);
 
 // SHA-256, hex, of the request as the client sent it, without its request_id and with its
 // pictures by their digests: what a repeat of the same request_id must match.

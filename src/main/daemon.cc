@@ -39,6 +39,30 @@ struct Wake {
   absl::Status status;
 };
 
+scheduler::ServiceClass ClassOf(Config::ServiceClass service_class) {
+  switch (service_class) {
+    case Config::ServiceClass::kGuaranteed:
+      return scheduler::ServiceClass::kGuaranteed;
+    case Config::ServiceClass::kTarget:
+      return scheduler::ServiceClass::kTarget;
+    case Config::ServiceClass::kBestEffort:
+      break;
+  }
+  return scheduler::ServiceClass::kBestEffort;
+}
+
+scheduler::Isolation IsolationOf(Config::Isolation isolation) {
+  switch (isolation) {
+    case Config::Isolation::kDedicated:
+      return scheduler::Isolation::kDedicated;
+    case Config::Isolation::kExclusiveBatch:
+      return scheduler::Isolation::kExclusiveBatch;
+    case Config::Isolation::kShared:
+      break;
+  }
+  return scheduler::Isolation::kShared;
+}
+
 engine::ControllerConfig ControllerConfigFrom(const Config& config, int64_t boot) {
   engine::ControllerConfig controller;
   for (const auto& model : config.models) {
@@ -53,7 +77,33 @@ engine::ControllerConfig ControllerConfigFrom(const Config& config, int64_t boot
   controller.generations_per_tenant_max = config.limits.queued_generations_per_tenant;
   controller.retention_ns = int64_t{config.store.retention_hours} * 3600 * 1'000'000'000;
   controller.boot = boot;
+  controller.record_decisions = config.scheduler.decision_log_bytes > 0;
+  controller.policy.priority =
+      config.scheduler.goodput ? scheduler::Priority::kGoodput : scheduler::Priority::kStrict;
+  controller.policy.burst_credit_ns = int64_t{config.scheduler.burst_seconds} * 1'000'000'000;
+  for (const auto& tenant : config.tenants) {
+    controller.tenants.push_back(
+        {tenant.name, tenant.weight, ClassOf(tenant.service_class), IsolationOf(tenant.isolation),
+         tenant.dedicated_workers, tenant.generations_max, tenant.running_max,
+         tenant.generations_per_second, static_cast<double>(tenant.generations_burst)});
+  }
   return controller;
+}
+
+engine::CostBook ReadCostsOrNone(const std::string& path) {
+  auto costs = engine::ReadCosts(path);
+  if (costs.ok()) return *std::move(costs);
+  spdlog::warn("{}; costs are measured anew", std::string(costs.status().message()));
+  return {};
+}
+
+Gateway::Options GatewayOptionsFrom(const Config& config) {
+  Gateway::Options options;
+  options.address = config.listen.grpc;
+  options.calls_max = config.limits.calls_max;
+  for (const auto& tenant : config.tenants) options.tenants.push_back(tenant.name);
+  options.upload_bytes_max = config.limits.upload_bytes_max;
+  return options;
 }
 
 // Each picture that waits with its generation is a descriptor: what the system allows is taken, as
@@ -159,6 +209,10 @@ absl::Status Run(const DaemonFlags& flags, Signals& signals) {
   options.worker.program = config.workers.program;
   options.worker.threads = config.workers.threads;
   options.version = kVersion;
+  options.costs_path = config.store.path + "/costs";
+  options.controller.costs = ReadCostsOrNone(options.costs_path);
+  options.decision_folder = config.store.path + "/decisions";
+  options.decision_bytes_max = config.scheduler.decision_log_bytes;
   options.pictures = pictures.get();
   options.on_purge = [&assets] { assets->Purge(); };
   options.on_drained = [wakes] { wakes->Push({Wake::kDrained, {}}); };
@@ -168,11 +222,8 @@ absl::Status Run(const DaemonFlags& flags, Signals& signals) {
   if (!workers.ok()) return workers.status();
   engine.Start(**workers, std::move(recovered));
 
-  Gateway::Options gateway_options;
-  gateway_options.address = config.listen.grpc;
-  gateway_options.calls_max = config.limits.calls_max;
+  Gateway::Options gateway_options = GatewayOptionsFrom(config);
   gateway_options.pictures = {assets.get(), pictures.get()};
-  gateway_options.upload_bytes_max = config.limits.upload_bytes_max;
   auto gateway = Gateway::Start(gateway_options, engine, Clock::Real());
   absl::Status status = gateway.status();
   if (status.ok() && !flags.port_file.empty()) {
@@ -180,8 +231,10 @@ absl::Status Run(const DaemonFlags& flags, Signals& signals) {
   }
   if (status.ok()) {
     signals.Listen([wakes](int) { wakes->TryPush({Wake::kSignal, {}}); });
-    spdlog::info("darkroomd {} listens on port {}; loopback only, no TLS, one tenant: local",
-                 kVersion, (*gateway)->port());
+    spdlog::info(
+        "darkroomd {} listens on port {}; loopback only, no TLS, {}", kVersion, (*gateway)->port(),
+        config.tenants.size() == 1 ? absl::StrCat("one tenant: ", config.tenants.front().name)
+                                   : absl::StrCat(config.tenants.size(), " tenants"));
     status = ServeUntilTold(*wakes, **gateway, engine, config);
     (*gateway)->Shutdown(kCallsGrace);
   }

@@ -9,6 +9,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "base/error.h"
+#include "main/sim_replay.h"
 #include "simulator/gentd26.h"
 #include "simulator/limits.h"
 #include "simulator/policies.h"
@@ -162,6 +163,7 @@ int Main(int argc, char** argv) {
   CLI::App app{"Simulates the scheduler, and others' policies, on a trace of requests."};
   Flags flags;
   AddFlags(app, flags);
+  app.footer("darkroom-sim --replay FILE runs a daemon's decision log again.");
   CLI11_PARSE(app, argc, argv);
   const auto experiment = Run(flags);
   if (!experiment.ok()) {
@@ -186,4 +188,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace darkroom
 
-int main(int argc, char** argv) { return darkroom::Main(argc, argv); }
+int main(int argc, char** argv) {
+  return darkroom::IsReplay(argc, argv) ? darkroom::ReplayMain(argc, argv)
+                                        : darkroom::Main(argc, argv);
+}

@@ -15,7 +15,8 @@ constexpr double kCorrectionMax = 1000.0;
 
 }  // namespace
 
-CostTable::CostTable(const std::vector<CostPoint>& points) {
+CostTable::CostTable(const std::vector<CostPoint>& points,
+                     const std::vector<CostLearned>& learned) {
   correction_.fill(1.0);
   for (const CostPoint& point : points) {
     if (point.tokens > 0 && point.nanos > 0)
@@ -28,6 +29,27 @@ CostTable::CostTable(const std::vector<CostPoint>& points) {
     int64_t least = 1;
     for (CostPoint& point : stage) least = point.nanos = std::max(point.nanos, least);
   }
+  for (const CostLearned& stage : learned) {
+    // Written so that NaN fails.
+    if (!(stage.correction >= kCorrectionMin && stage.correction <= kCorrectionMax)) continue;
+    correction_[static_cast<int>(stage.stage)] = stage.correction;
+    observations_[static_cast<int>(stage.stage)] = std::max<int64_t>(0, stage.observations);
+  }
+}
+
+std::vector<CostPoint> CostTable::Points() const {
+  std::vector<CostPoint> points;
+  for (const auto& stage : points_) points.insert(points.end(), stage.begin(), stage.end());
+  return points;
+}
+
+std::vector<CostLearned> CostTable::Learned() const {
+  std::vector<CostLearned> learned;
+  for (int i = 0; i < kStages; ++i) {
+    if (observations_[i] == 0) continue;
+    learned.push_back({static_cast<Stage>(i), correction_[i], observations_[i]});
+  }
+  return learned;
 }
 
 int64_t CostTable::Profile(Stage stage, int64_t tokens) const {
@@ -54,8 +76,15 @@ void CostTable::Observe(Stage stage, int64_t tokens, int64_t actual_ns) {
   const double ratio =
       std::clamp(static_cast<double>(actual_ns) / static_cast<double>(Profile(stage, tokens)),
                  kCorrectionMin, kCorrectionMax);
-  double& correction = correction_[static_cast<int>(stage)];
-  correction += kCorrectionRate * (ratio - correction);
+  const auto i = static_cast<size_t>(stage);
+  latest_[i] = {tokens, Predict(stage, tokens), actual_ns};
+  ++observations_[i];
+  // A stage without a profile starts from a guess that may be off by orders of magnitude: there the
+  // first observations count as their mean.
+  const double rate = points_[i].empty()
+                          ? std::max(kCorrectionRate, 1.0 / static_cast<double>(observations_[i]))
+                          : kCorrectionRate;
+  correction_[i] += rate * (ratio - correction_[i]);
 }
 
 }  // namespace darkroom::scheduler

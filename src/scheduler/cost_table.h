@@ -12,18 +12,33 @@ namespace darkroom::scheduler {
 // without one, and follows what is measured: a running mean of actual / predicted per stage.
 class CostTable {
  public:
-  // Points that are not positive are left out.
-  explicit CostTable(const std::vector<CostPoint>& points);
+  // Points and corrections that are not positive are left out.
+  explicit CostTable(const std::vector<CostPoint>& points,
+                     const std::vector<CostLearned>& learned = {});
 
   // Nanoseconds of one quantum of so many tokens, at least 1.
   int64_t Predict(Stage stage, int64_t tokens) const;
   void Observe(Stage stage, int64_t tokens, int64_t actual_ns);
+
+  // The profile, by stage and tokens, and what was learned of each stage that was ever observed.
+  std::vector<CostPoint> Points() const;
+  std::vector<CostLearned> Learned() const;
+  // The latest quantum of a stage: its tokens (0: none yet), what was predicted just before and
+  // what it took.
+  struct Latest {
+    int64_t tokens = 0;
+    int64_t predicted_ns = 0;
+    int64_t actual_ns = 0;
+  };
+  const Latest& LatestOf(Stage stage) const { return latest_[static_cast<int>(stage)]; }
 
  private:
   int64_t Profile(Stage stage, int64_t tokens) const;
 
   std::array<std::vector<CostPoint>, kStages> points_;  // ascending in tokens and nanoseconds
   std::array<double, kStages> correction_{};
+  std::array<int64_t, kStages> observations_{};
+  std::array<Latest, kStages> latest_;
 };
 
 }  // namespace darkroom::scheduler

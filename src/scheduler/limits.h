@@ -28,6 +28,10 @@ inline constexpr int kCandidatesMax = 48;
 inline constexpr int64_t kWorkPerMove = 32;
 // Replicas that are asked for a guarantee before a job is refused it.
 inline constexpr int kPlacementTriesMax = 64;
+// Jobs that wait, and replicas, which a forecast plays forward: bounds its time. What waits beyond
+// counts by its sum, and more replicas as if these were as many times faster.
+inline constexpr int kForecastJobsMax = 128;
+inline constexpr int kForecastReplicasMax = 64;
 // Jobs ahead that a client is told; beyond, it is told this many.
 inline constexpr int64_t kJobsAheadMax = 1000;
 // Fields of a job: denoising steps, their segments, tokens of one step or image.

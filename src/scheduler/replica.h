@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <set>
@@ -13,8 +14,16 @@
 #include "scheduler/timeline.h"
 #include "scheduler/types.h"
 #include "scheduler/wait_queue.h"
+#include "scheduler/work_histogram.h"
 
 namespace darkroom::scheduler {
+
+// One tenant leaves a quarter of a replica's slots to the others, who could otherwise wait for a
+// whole job of its.
+inline int SlotsPerTenant(const ReplicaSpec& spec) {
+  if (spec.dedicated_to || spec.slots < 4) return spec.slots;
+  return spec.slots - spec.slots / 4;
+}
 
 struct PlanItem {
   JobId job = 0;
@@ -46,7 +55,8 @@ struct GroupKey {
 };
 
 struct Group {
-  WaitQueue queue;  // jobs without a slot
+  WaitQueue queue;                            // jobs without a slot
+  std::array<WorkHistogram, 2> waiting_work;  // of the queue; [1]: of the late
   // Started jobs between two of their steps that may go on elsewhere, by their bits.
   absl::btree_map<NumericsKey, WaitQueue> started;
   absl::btree_set<ReplicaId> replicas;

@@ -39,10 +39,10 @@ void Scheduler::On(const ReplicaAttached& event, std::vector<Command>&) {
   for (const ModelId model : event.spec.models) {
     const int64_t owner = event.spec.dedicated_to ? int64_t{*event.spec.dedicated_to} : -1;
     replica.groups.push_back({.model = model, .owner = owner});
-    costs_.try_emplace({event.spec.hardware, model}, event.spec.cost);
+    costs_.try_emplace({event.spec.hardware, model}, event.spec.cost, event.spec.learned);
   }
   if (event.spec.models.empty()) {
-    costs_.try_emplace({event.spec.hardware, 0}, event.spec.cost);
+    costs_.try_emplace({event.spec.hardware, 0}, event.spec.cost, event.spec.learned);
   }
   for (const GroupKey& key : replica.groups) {
     Group& group = groups_[key];
@@ -115,7 +115,10 @@ void Scheduler::Requeue(Job& job, std::vector<Command>& commands) {
     if (job.checkpoint_step == 0) job.numerics = 0;
   }
   int64_t earliest_ns = 0;
-  if (job.spec.service_class != ServiceClass::kGuaranteed || !Place(job, earliest_ns)) Enqueue(job);
+  const bool placed =
+      job.spec.service_class == ServiceClass::kGuaranteed && Place(job, earliest_ns);
+  if (job.spec.held) return;  // it had not begun, and nobody was told of it
+  if (!placed) Enqueue(job);
   commands.push_back(JobRequeued{job.spec.id, job.checkpoint_step});
 }
 
@@ -149,7 +152,8 @@ void Scheduler::On(const TenantRemoved& event, std::vector<Command>& commands) {
 
 void Scheduler::On(const JobSubmitted& event, std::vector<Command>& commands) {
   if (jobs_.contains(event.spec.id)) return;  // an event that came twice
-  if (auto refused = Refuse(event.spec)) {
+  const bool admitted = event.spec.admitted && jobs_.size() < kJobsMax;
+  if (auto refused = admitted ? std::nullopt : Refuse(event.spec)) {
     commands.push_back(*refused);
     return;
   }
@@ -162,11 +166,12 @@ void Scheduler::On(const JobSubmitted& event, std::vector<Command>& commands) {
   SetCost(job, group == groups_.end() ? -1 : group->second.hardware);
   job.epsilon = cost_error_.Epsilon();
   FillDeadline(job);
-  auto refused = event.spec.deadline_ns == kNoDeadline ? std::nullopt : RefuseByDeadline(job);
+  auto refused =
+      admitted || event.spec.deadline_ns == kNoDeadline ? std::nullopt : RefuseByDeadline(job);
   const bool guaranteed = job.spec.service_class == ServiceClass::kGuaranteed;
   if (!refused && guaranteed) {
     int64_t earliest_ns = kNoDeadline;
-    if (!Place(job, earliest_ns)) {
+    if (!Place(job, earliest_ns) && !admitted) {
       refused = JobRefused{job.spec.id, Refusal::kNoGuarantee, 0, earliest_ns};
     }
   }
@@ -178,7 +183,19 @@ void Scheduler::On(const JobSubmitted& event, std::vector<Command>& commands) {
   fair_.AddJob(job.spec.tenant);
   MoveProtected();
   tenants_[job.spec.tenant].jobs.insert(job.spec.id);
-  if (job.placed_on == kNowhere) Enqueue(job);
+  if (job.placed_on == kNowhere && !job.spec.held) Enqueue(job);
+}
+
+void Scheduler::On(const JobReleased& event, std::vector<Command>&) {
+  const auto it = jobs_.find(event.job);
+  if (it == jobs_.end() || !it->second.spec.held) return;
+  Job& job = it->second;
+  job.spec.held = false;
+  if (job.placed_on == kNowhere) {
+    Enqueue(job);
+  } else {
+    touched_replicas_.insert(job.placed_on);
+  }
 }
 
 void Scheduler::On(const JobEnded& event, std::vector<Command>& commands) {

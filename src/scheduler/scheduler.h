@@ -11,9 +11,11 @@
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/node_hash_map.h"
+#include "absl/types/span.h"
 #include "scheduler/cost_error.h"
 #include "scheduler/cost_table.h"
 #include "scheduler/fair_share.h"
+#include "scheduler/forecast.h"
 #include "scheduler/job.h"
 #include "scheduler/policy_config.h"
 #include "scheduler/replica.h"
@@ -22,6 +24,21 @@
 #include "scheduler/wait_queue.h"
 
 namespace darkroom::scheduler {
+
+// When a job is expected to run.
+struct Forecast {
+  enum class Wait : uint8_t {
+    kNone,         // it runs with the next step
+    kNoReplica,    // no replica has its model
+    kCapacity,     // replicas are busy
+    kTenantLimit,  // its tenant runs as many jobs as it may
+    kLate,         // it can no longer be in time, and others that can come first
+  };
+  // Monotonic; kNoDeadline: unknown.
+  int64_t start_ns = kNoDeadline;
+  int64_t end_ns = kNoDeadline;
+  Wait wait = Wait::kNone;
+};
 
 // Decides which jobs run together, where, at every step. Pure: no thread, clock, lock, socket or
 // random number; the same events give the same commands. docs/scheduling.md describes the policy.
@@ -48,8 +65,29 @@ class Scheduler {
   // Predicted nanoseconds until the job ends if nothing else arrives: its own remaining work on its
   // replica at the present batch. 0 when unknown.
   int64_t PredictRemaining(JobId id) const;
-  // Predicted nanoseconds until the job takes a slot, from what waits before it; 0: it has one.
-  int64_t PredictWait(JobId id) const;
+  // When the first of these jobs begins and the last of them ends, and why they wait, if nothing
+  // else comes. They are of one tenant and model, held ones as if they had been released; those
+  // that are not known are left out. What waits is played forward up to kForecastJobsMax jobs; what
+  // is behind that counts by its sum.
+  Forecast Predict(absl::Span<const JobId> ids) const;
+  // Accelerator time that is left of the job, alone; 0: unknown.
+  int64_t NanosAlone(JobId id) const;
+  // By which it should end, monotonic; kNoDeadline: unknown.
+  int64_t DeadlineOf(JobId id) const;
+  struct TenantView {
+    int64_t waiting = 0;
+    int64_t running = 0;
+    double virtual_ns = 0;
+    bool is_protected = true;
+  };
+  TenantView ViewOf(TenantId tenant) const;
+  struct CostView {
+    int64_t hardware = 0;
+    ModelId model = 0;
+    const CostTable* table = nullptr;
+  };
+  // By hardware, then model.
+  std::vector<CostView> Costs() const;
   size_t job_count() const { return jobs_.size(); }
   size_t running_count() const { return running_; }
   double VirtualTime(TenantId tenant) const { return fair_.VirtualTime(tenant); }
@@ -93,6 +131,7 @@ class Scheduler {
   void On(const TenantLimits& event, std::vector<Command>& commands);
   void On(const TenantRemoved& event, std::vector<Command>& commands);
   void On(const JobSubmitted& event, std::vector<Command>& commands);
+  void On(const JobReleased& event, std::vector<Command>& commands);
   void On(const JobEnded& event, std::vector<Command>& commands);
   void On(const PlanFinished& event, std::vector<Command>& commands);
   void FinishItem(const Plan& plan, const PlanItem& item, const PlanFinished::Item& result,
@@ -111,6 +150,16 @@ class Scheduler {
   bool Place(Job& job, int64_t& earliest_ns);
   void SetCost(Job& job, int64_t hardware) const;
   void FillDeadline(Job& job) const;
+
+  // ---- predictions (scheduler_forecast.cc) ----
+  ForecastJob Snapshot(const Job& job, int replica) const;
+  void SnapshotReplicas(const Group& group, std::vector<ForecastReplica>& replicas,
+                        std::vector<ForecastJob>& jobs) const;
+  // Appends what waits, in order, as far as it is played; false when there is more.
+  bool SnapshotWaiting(const Group& group, std::vector<ForecastJob>& jobs) const;
+  // After what was played: what waits ahead of the job beyond it counts by its sum.
+  Forecast BeyondPlay(const Job& job, const Group& group, const std::vector<ForecastJob>& jobs,
+                      const std::vector<ForecastReplica>& replicas) const;
 
   // ---- forming batches (scheduler_dispatch.cc) ----
   void Dispatch(std::vector<Command>& commands);

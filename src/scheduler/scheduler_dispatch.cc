@@ -130,7 +130,7 @@ void Scheduler::Gather(ReplicaId id, Replica& replica, int64_t start_ns) {
   }
   for (const Timeline::Entry& entry : replica.timeline.entries()) {
     Job& job = jobs_.at(entry.job);
-    if (job.replica == kNowhere) AddCandidate(job, OrderKey(job), start_ns);
+    if (job.replica == kNowhere && !job.spec.held) AddCandidate(job, OrderKey(job), start_ns);
   }
   slots_free_ = static_cast<int>(replica.free_slots.size()) - replica.to_open;
   for (const GroupKey& key : replica.groups) {

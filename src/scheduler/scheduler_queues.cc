@@ -10,17 +10,6 @@
 #include "scheduler/scheduler.h"
 
 namespace darkroom::scheduler {
-namespace {
-
-// One tenant leaves this share of a replica's slots to the others, who could otherwise wait for a
-// whole job of its.
-int SlotsPerTenant(const ReplicaSpec& spec) {
-  if (spec.dedicated_to || spec.slots < 4) return spec.slots;
-  return spec.slots - spec.slots / 4;
-}
-
-}  // namespace
-
 // ---- slots ----
 
 void Scheduler::TakeSlot(ReplicaId id, Replica& replica, Job& job, std::vector<Command>& commands) {
@@ -115,6 +104,7 @@ void Scheduler::Enqueue(Job& job) {
   job.latest_start_ns = job.spec.deadline_ns - SafeNanosLeft(job);
   job.waits_late = job.latest_start_ns < now_ns_;
   QueueOf(job).Add(job, fair_.Protected(job.spec.tenant));
+  if (job.replica == kNowhere) groups_[key].waiting_work[job.waits_late].Add(job.wait_ns);
   ++groups_of_[job.spec.tenant][key];
   if (!job.waits_late) latest_starts_.insert({job.latest_start_ns, job.spec.id});
   touched_groups_.insert(key);
@@ -123,6 +113,7 @@ void Scheduler::Enqueue(Job& job) {
 void Scheduler::Dequeue(Job& job) {
   const GroupKey key = GroupOf(job);
   QueueOf(job).Remove(job, fair_.Protected(job.spec.tenant));
+  if (job.replica == kNowhere) groups_[key].waiting_work[job.waits_late].Remove(job.wait_ns);
   job.waits = false;
   if (!job.waits_late) latest_starts_.erase({job.latest_start_ns, job.spec.id});
   const auto it = groups_of_.find(job.spec.tenant);
@@ -150,6 +141,10 @@ void Scheduler::MoveLate() {
     queue.Remove(job, is_protected);
     job.waits_late = true;
     queue.Add(job, is_protected);
+    if (job.replica != kNowhere) continue;
+    Group& group = groups_[GroupOf(job)];
+    group.waiting_work[false].Remove(job.wait_ns);
+    group.waiting_work[true].Add(job.wait_ns);
   }
 }
 
@@ -267,17 +262,6 @@ int64_t Scheduler::PredictRemaining(JobId id) const {
   return OtherNanosLeft(job) + static_cast<int64_t>(StepsLeft(job) * step_ns);
 }
 
-int64_t Scheduler::PredictWait(JobId id) const {
-  const auto it = jobs_.find(id);
-  if (it == jobs_.end() || it->second.replica != kNowhere) return 0;
-  const Job& job = it->second;
-  const auto group = groups_.find(GroupOf(job));
-  if (group == groups_.end() || group->second.replicas.empty()) return 0;
-  // What waits and is shorter goes first; at most everything that waits does.
-  const int64_t ahead_ns = std::max<int64_t>(0, group->second.queue.waiting_ns() - job.wait_ns);
-  return ahead_ns / static_cast<int64_t>(group->second.replicas.size());
-}
-
 std::vector<std::string> Scheduler::BrokenInvariants() const {
   std::vector<std::string> broken;
   size_t waiting = 0;
@@ -286,11 +270,10 @@ std::vector<std::string> Scheduler::BrokenInvariants() const {
     const bool placed = !resident && job.placed_on != kNowhere;
     const bool in_media_pool = !resident && job.in_media && job.in_flight > 0;
     const bool waits = job.waits && !resident;
+    const bool held = job.spec.held && !placed;
     waiting += job.waits;
-    if (waits + resident + placed + in_media_pool != 1) {
-      broken.push_back(absl::StrCat("job ", id, " is in ",
-                                    waits + resident + placed + in_media_pool, " places"));
-    }
+    const int places = waits + resident + placed + in_media_pool + held;
+    if (places != 1) broken.push_back(absl::StrCat("job ", id, " is in ", places, " places"));
     if (resident && job.waits && !MayMove(job)) {
       broken.push_back(absl::StrCat("job ", id, " is offered to others and may not move"));
     }

@@ -52,6 +52,11 @@ struct JobSpec {
   int32_t segments = 1;
   // The adapter that it needs beside its model; 0: none.
   uint32_t adapter = 0;
+  // Taken, with its guarantee, but not to be run before JobReleased: its engine first makes durable
+  // that it was taken.
+  bool held = false;
+  // It was taken in an earlier life of the engine and is not refused now, whatever its deadline.
+  bool admitted = false;
 };
 
 // Predicted duration of one quantum by its tokens, ascending in tokens; a step function.
@@ -59,6 +64,13 @@ struct CostPoint {
   Stage stage = Stage::kDenoise;
   int64_t tokens = 0;
   int64_t nanos = 0;
+};
+
+// What was learned about one stage's quanta (cost_table.h).
+struct CostLearned {
+  Stage stage = Stage::kDenoise;
+  double correction = 1;  // running mean of actual / profiled, positive
+  int64_t observations = 0;
 };
 
 struct ReplicaSpec {
@@ -77,6 +89,7 @@ struct ReplicaSpec {
   // Bits that this replica makes; a job that began elsewhere goes on only where they are equal.
   NumericsKey numerics = 0;
   std::vector<CostPoint> cost;
+  std::vector<CostLearned> learned;
   // Different adapters that one batch may hold.
   int32_t adapters_max = 8;
   // The longest that a quantum should take where a step can be cut into segments; 0: any.
@@ -114,6 +127,10 @@ struct TenantRemoved {
 struct JobSubmitted {
   JobSpec spec;
 };
+// A held job may run.
+struct JobReleased {
+  JobId job = 0;
+};
 // The job leaves now, because its client, its own failure or its generation's says so.
 struct JobEnded {
   JobId job = 0;
@@ -132,7 +149,7 @@ struct PlanFinished {
   std::vector<Item> items;
 };
 using Event = std::variant<ReplicaAttached, ReplicaLost, TenantWeight, TenantLimits, TenantRemoved,
-                           JobSubmitted, JobEnded, PlanFinished>;
+                           JobSubmitted, JobReleased, JobEnded, PlanFinished>;
 
 // Commands.
 struct OpenSlot {

@@ -8,7 +8,9 @@
 #include <memory>
 #include <string>
 
+#include "base/error.h"
 #include "base/sha256.h"
+#include "base/wall_time.h"
 #include "engine/job_terms.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -391,6 +393,255 @@ TEST(DaemonQueueTest, RefusesBeyondTheTenantsLimitAndRecovers) {
   EXPECT_EQ(refused, 2);
   submit("a");
   while (accepted < 5) ASSERT_TRUE(loop.Step());
+}
+
+// Two tenants that always want more than there is, and one worker for both.
+class DaemonTenantsTest : public ::testing::Test {
+ protected:
+  static engine::TenantPolicy Tenant(const std::string& name, double weight) {
+    engine::TenantPolicy policy;
+    policy.name = name;
+    policy.weight = weight;
+    return policy;
+  }
+
+  DaemonTenantsTest() : loop_(1) {
+    options_.workers = 1;
+    options_.policy.burst_credit_ns = 0;
+    options_.tenants = {Tenant("light", 1), Tenant("heavy", 3)};
+  }
+  void Boot() {
+    daemon_ = std::make_unique<SimDaemon>(
+        loop_, options_,
+        std::make_unique<testing::MemoryStore>(std::make_shared<testing::MemoryDisk>()));
+    daemon_->Boot();
+    const int64_t up_ns = loop_.now_ns() + 100'000'000;
+    while (loop_.now_ns() < up_ns) ASSERT_TRUE(loop_.Step());
+  }
+  void Submit(const std::string& tenant, int steps = 10) {
+    Engine::Submit submit;
+    submit.tenant = tenant;
+    submit.request.set_model("models/sim");
+    // As many tokens as one step may hold.
+    submit.request.set_width(64);
+    submit.request.set_height(64);
+    submit.request.mutable_sampling()->set_steps(steps);
+    submit.request.mutable_sampling()->set_guidance_scale(1);
+    daemon_->Submit(submit, [this, tenant](absl::StatusOr<v1::Generation> result) {
+      (result.ok() ? accepted_ : refused_)[tenant].push_back(result.status());
+    });
+  }
+
+  SimLoop loop_;
+  SimDaemon::Options options_;
+  std::unique_ptr<SimDaemon> daemon_;
+  std::map<std::string, std::vector<absl::Status>> accepted_;
+  std::map<std::string, std::vector<absl::Status>> refused_;
+};
+
+TEST_F(DaemonTenantsTest, ShareByTheirWeights) {
+  Boot();
+  for (int i = 0; i < 120; ++i) {
+    Submit("light");
+    Submit("heavy");
+  }
+  while (daemon_->steps().contains("heavy") ? daemon_->steps().at("heavy") < 900 : true) {
+    ASSERT_TRUE(loop_.Step());
+  }
+  const double light = daemon_->steps().at("light");
+  EXPECT_NEAR(light / 900, 1.0 / 3, 0.04);
+  while (daemon_->live() > 0) ASSERT_TRUE(loop_.Step());
+  EXPECT_THAT(daemon_->complaints(), ::testing::IsEmpty());
+}
+
+TEST_F(DaemonTenantsTest, ATenantAtItsLimitIsRefusedAndTheOtherIsNot) {
+  options_.tenants[0].generations_max = 2;
+  options_.tenants[1].generations_per_second = 1;
+  options_.tenants[1].generations_burst = 3;
+  Boot();
+  for (int i = 0; i < 5; ++i) {
+    Submit("light");
+    Submit("heavy");
+  }
+  while (daemon_->live() > 0) ASSERT_TRUE(loop_.Step());
+  EXPECT_EQ(accepted_["light"].size(), 2u);
+  EXPECT_EQ(accepted_["heavy"].size(), 3u);
+  for (const auto& [tenant, reason] :
+       {std::pair("light", "QUEUE_FULL"), std::pair("heavy", "TENANT_RATE")}) {
+    for (const absl::Status& status : refused_[tenant]) {
+      EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+      EXPECT_EQ(ErrorReason(status), reason);
+      EXPECT_TRUE(status.GetPayload("type.googleapis.com/google.rpc.RetryInfo")) << status;
+    }
+  }
+  const int64_t later_ns = loop_.now_ns() + 1'000'000'000;
+  while (loop_.now_ns() < later_ns) ASSERT_TRUE(loop_.Step());
+  Submit("light");
+  Submit("heavy");
+  while (daemon_->live() > 0 || accepted_["heavy"].size() < 4) ASSERT_TRUE(loop_.Step());
+  EXPECT_EQ(accepted_["light"].size(), 3u);
+}
+
+TEST_F(DaemonTenantsTest, ADedicatedTenantHasItsOwnWorkers) {
+  options_.tenants[1].isolation = scheduler::Isolation::kDedicated;
+  options_.tenants[1].dedicated_workers = 1;
+  Boot();
+  EXPECT_EQ(daemon_->Describe().workers_size(), 2);
+  for (int i = 0; i < 30; ++i) Submit("light");
+  Submit("heavy");
+  // It waits for none of the hundred before it.
+  while (!daemon_->steps().contains("heavy") || daemon_->steps().at("heavy") < 10) {
+    ASSERT_TRUE(loop_.Step());
+  }
+  EXPECT_LT(daemon_->steps().at("light"), 100);
+  while (daemon_->live() > 0) ASSERT_TRUE(loop_.Step());
+  EXPECT_THAT(daemon_->complaints(), ::testing::IsEmpty());
+}
+
+// Deadlines, guarantees and forecasts, over a daemon whose costs are known.
+class DaemonPromiseTest : public DaemonTenantsTest {
+ protected:
+  DaemonPromiseTest() {
+    options_.tenants = {Tenant("gold", 1), Tenant("plain", 1)};
+    options_.tenants[0].service_class = scheduler::ServiceClass::kGuaranteed;
+  }
+  Engine::Submit Request(const std::string& tenant, int steps, double deadline_seconds,
+                         int images = 1) {
+    Engine::Submit submit;
+    submit.tenant = tenant;
+    submit.request.set_model("models/sim");
+    submit.request.set_width(64);
+    submit.request.set_height(64);
+    submit.request.set_num_images(images);
+    submit.request.mutable_sampling()->set_steps(steps);
+    submit.request.mutable_sampling()->set_guidance_scale(1);
+    if (deadline_seconds > 0) {
+      *submit.request.mutable_deadline() =
+          ToTimestamp(daemon_->WallTime() + absl::Seconds(deadline_seconds));
+    }
+    return submit;
+  }
+  absl::StatusOr<v1::Generation> Create(const Engine::Submit& submit) {
+    std::optional<absl::StatusOr<v1::Generation>> answer;
+    daemon_->Submit(submit, [&](absl::StatusOr<v1::Generation> result) { answer = result; });
+    while (!answer) loop_.Step();
+    return *answer;
+  }
+  // So that costs are known and not guessed.
+  void Learn() {
+    for (int i = 0; i < 20; ++i) ASSERT_TRUE(Create(Request("plain", 20, 0)).ok());
+    while (daemon_->live() > 0) ASSERT_TRUE(loop_.Step());
+  }
+  static v1::AdmissionOffer OfferOf(const absl::Status& status) {
+    v1::AdmissionOffer offer;
+    const auto payload = status.GetPayload("type.googleapis.com/darkroom.v1.AdmissionOffer");
+    EXPECT_TRUE(payload.has_value()) << status;
+    if (payload) {
+      EXPECT_TRUE(offer.ParseFromString(std::string(*payload)));
+    }
+    return offer;
+  }
+};
+
+TEST_F(DaemonPromiseTest, WhatIsOfferedIsTaken) {
+  options_.slots = 64;  // where none is free, none can be promised
+  Boot();
+  Learn();
+  // Promises until no more fit into the next second, each of several pictures.
+  absl::Status refused;
+  int taken = 0;
+  for (; taken < 100 && refused.ok(); ++taken) {
+    refused = Create(Request("gold", 30, 1.0, 3)).status();
+  }
+  ASSERT_GT(taken, 1);
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ErrorReason(refused), "NO_GUARANTEE");
+  EXPECT_TRUE(refused.GetPayload("type.googleapis.com/google.rpc.RetryInfo"));
+  const v1::AdmissionOffer offer = OfferOf(refused);
+  ASSERT_TRUE(offer.has_earliest_deadline());
+  Engine::Submit again = Request("gold", 30, 1.0, 3);
+  *again.request.mutable_deadline() = offer.earliest_deadline();
+  const auto generation = Create(again);
+  EXPECT_TRUE(generation.ok()) << generation.status();
+  while (daemon_->live() > 0) ASSERT_TRUE(loop_.Step());
+  EXPECT_THAT(daemon_->complaints(), ::testing::IsEmpty());
+}
+
+TEST_F(DaemonPromiseTest, AGuaranteeIsKeptBesideOthers) {
+  Boot();
+  Learn();
+  for (int i = 0; i < 50; ++i) ASSERT_TRUE(Create(Request("plain", 30, 0)).ok());
+  const auto promised = Create(Request("gold", 30, 0.5));
+  ASSERT_TRUE(promised.ok()) << promised.status();
+  while (daemon_->live() > 0) ASSERT_TRUE(loop_.Step());
+  const auto ended = daemon_->store().Get(promised->name());
+  EXPECT_EQ(ended->state(), v1::Generation::STATE_SUCCEEDED);
+  EXPECT_LE(FromTimestamp(ended->end_time()), FromTimestamp(promised->request().deadline()));
+}
+
+TEST_F(DaemonPromiseTest, AClassAboveTheTenantsIsRefused) {
+  Boot();
+  Engine::Submit submit = Request("plain", 10, 5);
+  submit.request.set_service_class(v1::SERVICE_CLASS_GUARANTEED);
+  EXPECT_EQ(ErrorReason(Create(submit).status()), "SERVICE_CLASS_NOT_ALLOWED");
+  submit.tenant = "gold";
+  EXPECT_TRUE(Create(submit).ok());
+}
+
+TEST_F(DaemonPromiseTest, ADeadlineOutOfReachIsRefusedWithWhatIsNot) {
+  Boot();
+  Learn();
+  Engine::Submit submit = Request("gold", 100, 0.05);
+  submit.request.set_service_class(v1::SERVICE_CLASS_TARGET);
+  const absl::Status refused = Create(submit).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ErrorReason(refused), "DEADLINE_TOO_SOON");
+  const v1::AdmissionOffer offer = OfferOf(refused);
+  EXPECT_GT(offer.steps_max(), 0);
+  // At this very moment; later, the same deadlines are nearer.
+  Engine::Submit shorter = submit;
+  shorter.request.mutable_sampling()->set_steps(offer.steps_max());
+  EXPECT_FALSE(daemon_->Estimate(shorter).has_refusal());
+  shorter.request.mutable_sampling()->set_steps(offer.steps_max() + 1);
+  EXPECT_TRUE(daemon_->Estimate(shorter).has_refusal());
+  *submit.request.mutable_deadline() = offer.earliest_deadline();
+  EXPECT_TRUE(Create(submit).ok());
+}
+
+TEST_F(DaemonPromiseTest, AnEstimateIsTheAdmissionsAnswerAndChangesNothing) {
+  Boot();
+  Learn();
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(Create(Request("plain", 30, 0)).ok());
+  const auto before = daemon_->Describe();
+  const auto estimate = daemon_->Estimate(Request("plain", 30, 0));
+  EXPECT_FALSE(estimate.has_refusal());
+  EXPECT_EQ(estimate.forecast().wait_reason(), v1::WAIT_REASON_CAPACITY);
+  EXPECT_GT(estimate.accelerator_nanos(), 0);
+  EXPECT_EQ(daemon_->Describe().jobs_queued(), before.jobs_queued());
+  EXPECT_EQ(daemon_->live(), 10u);
+  const auto again = daemon_->Estimate(Request("plain", 30, 0));
+  EXPECT_EQ(again.SerializeAsString(), estimate.SerializeAsString());
+
+  const auto refused = daemon_->Estimate(Request("gold", 1000, 0.01));
+  ASSERT_TRUE(refused.has_refusal());
+  EXPECT_EQ(ErrorReason(FromProto(refused.refusal())), "DEADLINE_TOO_SOON");
+  EXPECT_TRUE(refused.forecast().has_end_time()) << "as it would be without a deadline";
+  while (daemon_->live() > 0) ASSERT_TRUE(loop_.Step());
+  EXPECT_THAT(daemon_->complaints(), ::testing::IsEmpty());
+}
+
+TEST_F(DaemonPromiseTest, ARestartKeepsWhatHasBecomeLate) {
+  Boot();
+  Learn();
+  const auto generation = Create(Request("gold", 30, 0.5));
+  ASSERT_TRUE(generation.ok()) << generation.status();
+  daemon_->Kill();
+  const int64_t later_ns = loop_.now_ns() + 2'000'000'000;
+  loop_.After(2'000'000'000, [] {});
+  while (loop_.now_ns() < later_ns) ASSERT_TRUE(loop_.Step());
+  daemon_->Boot();
+  while (daemon_->live() > 0) ASSERT_TRUE(loop_.Step());
+  EXPECT_EQ(daemon_->store().Get(generation->name())->state(), v1::Generation::STATE_SUCCEEDED);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/resource_name.h"
 #include "base/sha256.h"
 #include "engine/job_terms.h"
 
@@ -38,6 +39,10 @@ void SimDaemon::Boot() {
   config.fleet.slots = options_.slots;
   config.checkpoint_steps = options_.checkpoint_steps;
   config.generations_per_tenant_max = options_.generations_max;
+  config.tenants = options_.tenants;
+  config.policy = options_.policy;
+  config.record_decisions = options_.record_decisions;
+  decisions_.clear();
   engine::Recovered recovered;
   const absl::Status read = store_->Transact([&] {
     config.boot = *store_->NextBoot();
@@ -108,6 +113,11 @@ void SimDaemon::Cancel(const std::string& name, Answer answer) {
   Handle(engine::CancelReceived{call, name});
 }
 
+v1::EstimateGenerationResponse SimDaemon::Estimate(Engine::Submit submit) {
+  Handle(engine::EstimateReceived{0, std::move(submit)});
+  return estimate_;
+}
+
 void SimDaemon::Drain() { Handle(engine::DrainRequested{}); }
 
 void SimDaemon::Streams(const std::string& name, bool attached) {
@@ -160,6 +170,8 @@ void SimDaemon::Do(engine::Reply& command) {
     node.mapped()(command.result);
   }
 }
+
+void SimDaemon::Do(engine::ReplyEstimate& command) { estimate_ = *command.result; }
 
 void SimDaemon::Do(engine::ReplyFromStore& command) {
   engine::Reply reply{command.call, store_->Get(command.name)};
@@ -289,6 +301,9 @@ void SimDaemon::Do(engine::Publish& command) {
   last = command.event->sequence();
   digest_ = digest_ * 31 + static_cast<uint64_t>(last);
   if (command.event->has_preview()) ++previews_[command.name];
+  if (command.event->has_progress()) {
+    ++steps_[GenerationName::Parse(command.name, "name")->tenant];
+  }
   if (command.transient) return;
   // What a client sees, a crash must not take back.
   const auto stored = store_->EventsAfter(command.name, last - 1);

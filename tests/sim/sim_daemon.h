@@ -25,6 +25,9 @@ class SimDaemon {
     int slots = 6;
     int checkpoint_steps = 3;
     int generations_max = 1000;
+    std::vector<engine::TenantPolicy> tenants;
+    scheduler::PolicyConfig policy;
+    bool record_decisions = false;
   };
   using Answer = std::function<void(absl::StatusOr<v1::Generation>)>;
 
@@ -41,13 +44,21 @@ class SimDaemon {
   // Never answered when the daemon is killed first.
   void Submit(Engine::Submit submit, Answer answer);
   void Cancel(const std::string& name, Answer answer);
+  // Answered before it returns.
+  v1::EstimateGenerationResponse Estimate(Engine::Submit submit);
 
   GenerationStore& store() { return *store_; }
   const std::map<std::string, std::string>& blobs() const { return blobs_; }
   // Previews published, by generation.
   const std::map<std::string, int>& previews() const { return previews_; }
+  // Denoising steps published, by tenant.
+  const std::map<std::string, int>& steps() const { return steps_; }
   // Nanoseconds that workers reported for plans in which something ran, over all boots.
   int64_t reported_busy_ns() const { return reported_busy_ns_; }
+  absl::Time WallTime() const { return Time().wall; }
+  v1::ServerInfo Describe() const { return controller_->Describe(Time()); }
+  // The decision log of the latest life.
+  const std::string& decisions() const { return decisions_; }
   bool drained() const { return drained_; }
   size_t live() const { return controller_ ? controller_->live_generations() : 0; }
   std::vector<std::string> complaints() const { return complaints_; }
@@ -68,6 +79,8 @@ class SimDaemon {
   void Soon(int64_t low_ns, int64_t high_ns, Action action);
 
   void Do(engine::Reply& command);
+  void Do(engine::ReplyEstimate& command);
+  void Do(engine::ReplyStatus&) {}
   void Do(engine::ReplyFromStore& command);
   void Do(engine::WriteCreate& command);
   void Do(engine::PrepareInputs& command);
@@ -82,6 +95,8 @@ class SimDaemon {
   void Do(engine::OpenTopic& command);
   void Do(engine::Publish& command);
   void Do(engine::CloseTopic& command);
+  void Do(engine::SaveCosts&) {}
+  void Do(engine::RecordDecision& command) { decisions_ += command.bytes; }
   void Do(engine::Drained& command);
   void Do(engine::Fatal& command);
   void Lose(WorkerId id, const std::string& detail);
@@ -92,17 +107,20 @@ class SimDaemon {
   std::map<std::string, std::string> blobs_;  // survives Kill
   std::map<std::string, int64_t> last_sequence_;
   std::map<std::string, int> previews_;
+  std::map<std::string, int> steps_;
 
   std::unique_ptr<engine::Controller> controller_;
   int64_t life_ = 0;  // counts boots: what was under way in an earlier life never arrives
   bool handling_ = false;
   std::vector<engine::Event> pending_;
   std::map<engine::CallId, Answer> calls_;
+  v1::EstimateGenerationResponse estimate_;
   engine::CallId last_call_ = 0;
   std::map<WorkerId, std::shared_ptr<SimWorker>> workers_;
   std::vector<Write> writes_;
   bool commit_scheduled_ = false;
   std::set<std::string> topics_;
+  std::string decisions_;
   bool drained_ = false;
   int64_t reported_busy_ns_ = 0;
   std::vector<std::string> complaints_;

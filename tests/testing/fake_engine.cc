@@ -304,6 +304,32 @@ void FakeEngine::SubmitGeneration(Submit submit, Callback<absl::StatusOr<v1::Gen
   });
 }
 
+void FakeEngine::EstimateGeneration(Submit submit,
+                                    Callback<absl::StatusOr<v1::EstimateGenerationResponse>> done) {
+  MutexLock lock(mutex_);
+  v1::EstimateGenerationResponse answer;
+  if (!refuse_submissions_.ok()) *answer.mutable_refusal() = ToProto(refuse_submissions_);
+  answer.mutable_forecast()->mutable_start_time()->set_seconds(1'700'000'000);
+  answer.mutable_forecast()->mutable_end_time()->set_seconds(1'700'000'000);
+  answer.mutable_forecast()->mutable_end_time()->set_nanos(500'000'000);
+  answer.mutable_forecast()->set_wait_reason(v1::WAIT_REASON_NONE);
+  answer.set_accelerator_nanos(500'000'000);
+  *answer.mutable_resolved() = std::move(submit.request);
+  Post([answer = std::move(answer), done = std::move(done)]() mutable {
+    std::move(done)(std::move(answer));
+  });
+}
+
+void FakeEngine::GetStatus(Callback<absl::StatusOr<v1::GetStatusResponse>> done) {
+  MutexLock lock(mutex_);
+  v1::GetStatusResponse answer;
+  *answer.mutable_server() = info_;
+  answer.add_tenants()->set_name("tenants/local");
+  Post([answer = std::move(answer), done = std::move(done)]() mutable {
+    std::move(done)(std::move(answer));
+  });
+}
+
 void FakeEngine::Advance(const std::string& name) {
   MutexLock lock(mutex_);
   Entry* entry = Find(name);

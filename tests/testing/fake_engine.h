@@ -76,6 +76,10 @@ class FakeEngine final : public Engine {
 
   // Engine.
   void SubmitGeneration(Submit submit, Callback<absl::StatusOr<v1::Generation>> done) override;
+  // Refuses as a submission would; otherwise half a second from 2023-11-14T22:13:20Z on.
+  void EstimateGeneration(Submit submit,
+                          Callback<absl::StatusOr<v1::EstimateGenerationResponse>> done) override;
+  void GetStatus(Callback<absl::StatusOr<v1::GetStatusResponse>> done) override;
   void GetGeneration(const std::string& name,
                      Callback<absl::StatusOr<v1::Generation>> done) override;
   void ListGenerations(const GenerationStore::ListQuery& query,

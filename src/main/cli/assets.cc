@@ -4,21 +4,16 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/error.h"
 #include "base/wall_time.h"
 #include "main/cli/command.h"
 #include "main/cli/input_file.h"
+#include "main/cli/names.h"
 
 namespace darkroom::cli {
 namespace {
-
-// A name, or just its digest.
-std::string AssetNameOf(const std::string& text) {
-  return absl::StrContains(text, "/") ? text : absl::StrCat("tenants/local/assets/", text);
-}
 
 std::string TimeText(const google::protobuf::Timestamp& time) {
   return absl::FormatTime("%Y-%m-%d %H:%M:%S", FromTimestamp(time), absl::LocalTimeZone());
@@ -71,7 +66,7 @@ int RunList(int limit, Session& session) {
 }
 
 int RunDownload(const std::string& name, const std::string& out, Session& session) {
-  const auto bytes = session.client.DownloadAsset(AssetNameOf(name));
+  const auto bytes = session.client.DownloadAsset(AssetNameOf(session.client.tenant(), name));
   if (!bytes.ok()) return session.output.Fail(bytes.status());
   std::ofstream file(out, std::ios::binary | std::ios::trunc);
   file << *bytes;
@@ -85,7 +80,8 @@ int RunDownload(const std::string& name, const std::string& out, Session& sessio
 }
 
 int RunDelete(const std::string& name, Session& session) {
-  const absl::Status status = session.client.DeleteAsset(AssetNameOf(name));
+  const absl::Status status =
+      session.client.DeleteAsset(AssetNameOf(session.client.tenant(), name));
   if (!status.ok()) return session.output.Fail(status);
   session.output.Note("deleted");
   return 0;
@@ -119,7 +115,8 @@ void AddAssets(CLI::App& app, Run& run) {
   get->callback([&run, flags] {
     run.body = [flags](Session& session) {
       if (!flags->out.empty()) return RunDownload(flags->name, flags->out, session);
-      return ShowAsset(session.client.GetAsset(AssetNameOf(flags->name)), session);
+      return ShowAsset(session.client.GetAsset(AssetNameOf(session.client.tenant(), flags->name)),
+                       session);
     };
   });
   CLI::App* remove = assets->add_subcommand("delete", "Delete one");

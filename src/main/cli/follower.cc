@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
 #include "base/error.h"
 
 namespace darkroom::cli {
@@ -17,6 +18,14 @@ absl::Duration FromProto(const google::protobuf::Duration& duration) {
 
 absl::Time FromProto(const google::protobuf::Timestamp& time) {
   return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+}
+
+// ", done in about 12.3 s"
+std::string WaitText(const v1::Forecast& forecast) {
+  if (forecast.wait_reason() == v1::WAIT_REASON_MODEL_LOADING) return ", its model is being loaded";
+  if (!forecast.has_end_time()) return "";
+  const double seconds = absl::ToDoubleSeconds(FromProto(forecast.end_time()) - absl::Now());
+  return absl::StrFormat(", done in about %.1f s", std::max(0.0, seconds));
 }
 
 }  // namespace
@@ -36,7 +45,8 @@ absl::Status Follower::OnEvent(const v1::GenerateEvent& event) {
   switch (event.event_case()) {
     case v1::GenerateEvent::kQueued:
       steps_total_ = event.queued().resolved().steps_total();
-      bar_.Show(absl::StrCat("queued, ", event.queued().position(), " before it"));
+      bar_.Show(absl::StrCat("queued, ", event.queued().position(), " before it",
+                             WaitText(event.queued().forecast())));
       break;
     case v1::GenerateEvent::kStarted:
       bar_.Show("started");

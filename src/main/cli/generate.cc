@@ -12,10 +12,12 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "base/error.h"
+#include "base/wall_time.h"
 #include "main/cli/command.h"
 #include "main/cli/follower.h"
 #include "main/cli/input_file.h"
 #include "main/cli/previews.h"
+#include "main/cli/promise_flags.h"
 #include "main/cli/sampling_flags.h"
 
 namespace darkroom::cli {
@@ -28,6 +30,7 @@ struct GenerateFlags {
   std::string model;
   std::string prompt;
   std::shared_ptr<SamplingFlags> sampling = std::make_shared<SamplingFlags>();
+  std::shared_ptr<PromiseFlags> promise = std::make_shared<PromiseFlags>();
   int32_t num_images = 0;
   std::string out = kDefaultOut;
   std::string request_id;
@@ -95,6 +98,9 @@ absl::StatusOr<v1::GenerateRequest> RequestOf(const GenerateFlags& flags) {
   request.set_model(ModelNameOf(flags.model));
   request.set_prompt(flags.prompt);
   if (absl::Status status = FillSampling(*flags.sampling, request); !status.ok()) return status;
+  if (absl::Status status = FillPromise(*flags.promise, absl::Now(), request); !status.ok()) {
+    return status;
+  }
   request.set_num_images(flags.num_images);
   if (flags.preview_every != 0) {
     request.mutable_preview()->set_every_n_steps(flags.preview_every);
@@ -227,13 +233,14 @@ int RunWatch(const WatchFlags& flags, Session& session) {
   Follower follower(session, flags.out, previews);
   if (!flags.out.empty()) {
     // How many outputs there will be is the generation's to tell.
-    const auto generation = session.client.GetGeneration(GenerationNameOf(flags.name), false);
+    const auto generation =
+        session.client.GetGeneration(GenerationNameOf(session.client.tenant(), flags.name), false);
     if (!generation.ok()) return session.output.Fail(generation.status());
     const absl::Status status = OutputFiles(flags.out).Check(generation->request().num_images());
     if (!status.ok()) return session.output.Fail(status);
   }
   const absl::Status status = session.client.WatchGeneration(
-      GenerationNameOf(flags.name), flags.after_sequence,
+      GenerationNameOf(session.client.tenant(), flags.name), flags.after_sequence,
       [&](const v1::GenerateEvent& event) { return follower.OnEvent(event); }, &session.interrupt);
   // Watching is not owning: the generation goes on.
   if (session.interrupt.cancelled()) return kExitInterrupted;
@@ -269,6 +276,7 @@ void AddRequestOptions(CLI::App* command, const std::shared_ptr<GenerateFlags>& 
       ->required();
   AddSamplingOptions(command, "Seed; picked and told when left out", flags->sampling);
   command->add_option("--num-images", flags->num_images, "Images to make (default 1)");
+  AddPromiseOptions(command, flags->promise);
 }
 
 void AddDeliveryOptions(CLI::App* command, const std::shared_ptr<GenerateFlags>& flags) {
@@ -301,6 +309,45 @@ void AddRun(CLI::App* command, const std::shared_ptr<GenerateFlags>& flags, Run&
   });
 }
 
+// "in 1.25 s"
+std::string TimeFromNow(bool known, const google::protobuf::Timestamp& time) {
+  if (!known) return "unknown";
+  return absl::StrFormat("in %.2f s",
+                         std::max(0.0, absl::ToDoubleSeconds(FromTimestamp(time) - absl::Now())));
+}
+
+int RunEstimate(const GenerateFlags& flags, Session& session) {
+  auto request = RequestOf(flags);
+  if (!request.ok()) {
+    session.output.Fail(request.status());
+    return kExitUsage;
+  }
+  const auto estimate = session.client.EstimateGeneration(*request);
+  if (!estimate.ok()) return session.output.Fail(estimate.status());
+  if (session.output.json()) {
+    session.output.Json(*estimate);
+  } else {
+    const v1::Forecast& forecast = estimate->forecast();
+    session.output.Line(
+        absl::StrCat("starts ", TimeFromNow(forecast.has_start_time(), forecast.start_time()),
+                     ", done ", TimeFromNow(forecast.has_end_time(), forecast.end_time()), ", ",
+                     absl::StrFormat("%.3f s of accelerator time, alone",
+                                     static_cast<double>(estimate->accelerator_nanos()) / 1e9)));
+  }
+  // What would be refused ends like what is.
+  return estimate->has_refusal() ? session.output.Fail(FromProto(estimate->refusal())) : 0;
+}
+
+void AddEstimate(CLI::App& app, Run& run) {
+  auto flags = std::make_shared<GenerateFlags>();
+  CLI::App* command =
+      app.add_subcommand("estimate", "Tell when a generation would be done, without making it");
+  AddRequestOptions(command, flags);
+  command->callback([&run, flags] {
+    run.body = [flags](Session& session) { return RunEstimate(*flags, session); };
+  });
+}
+
 void AddEdit(CLI::App& app, Run& run) {
   auto flags = std::make_shared<GenerateFlags>();
   CLI::App* command =
@@ -321,6 +368,7 @@ void AddEdit(CLI::App& app, Run& run) {
 
 void AddGenerate(CLI::App& app, Run& run) {
   AddRun(app.add_subcommand("generate", "Generate images"), std::make_shared<GenerateFlags>(), run);
+  AddEstimate(app, run);
   AddEdit(app, run);
   AddWatch(app, run);
 }

@@ -125,7 +125,8 @@ absl::StatusOr<std::vector<std::string>> WriteOutputs(const v1::Generation& gene
 }
 
 int RunGet(const std::string& name, const std::string& out, Session& session) {
-  auto generation = session.client.GetGeneration(GenerationNameOf(name), !out.empty());
+  auto generation =
+      session.client.GetGeneration(GenerationNameOf(session.client.tenant(), name), !out.empty());
   if (!generation.ok()) return session.output.Fail(generation.status());
   std::vector<std::string> paths;
   if (!out.empty()) {
@@ -144,18 +145,18 @@ int RunGet(const std::string& name, const std::string& out, Session& session) {
 }
 
 // All of them, also when one fails; the exit code is the first failure's.
-int ForEach(const std::vector<std::string>& names,
+int ForEach(const std::vector<std::string>& names, const Session& session,
             const std::function<int(const std::string&)>& action) {
   int exit_code = 0;
   for (const std::string& name : names) {
-    const int result = action(GenerationNameOf(name));
+    const int result = action(GenerationNameOf(session.client.tenant(), name));
     if (exit_code == 0) exit_code = result;
   }
   return exit_code;
 }
 
 int RunCancel(const std::vector<std::string>& names, Session& session) {
-  return ForEach(names, [&](const std::string& name) {
+  return ForEach(names, session, [&](const std::string& name) {
     const auto generation = session.client.CancelGeneration(name);
     if (!generation.ok()) return session.output.Fail(generation.status());
     if (session.output.json()) {
@@ -168,7 +169,7 @@ int RunCancel(const std::vector<std::string>& names, Session& session) {
 }
 
 int RunDelete(const std::vector<std::string>& names, Session& session) {
-  return ForEach(names, [&](const std::string& name) {
+  return ForEach(names, session, [&](const std::string& name) {
     const absl::Status status = session.client.DeleteGeneration(name);
     if (!status.ok()) return session.output.Fail(status);
     if (session.output.json()) {

@@ -5,9 +5,14 @@
 
 namespace darkroom::cli {
 
-std::string GenerationNameOf(const std::string& name_or_id) {
+std::string GenerationNameOf(const std::string& tenant, const std::string& name_or_id) {
   if (absl::StrContains(name_or_id, "/")) return name_or_id;
-  return absl::StrCat("tenants/local/generations/", name_or_id);
+  return absl::StrCat("tenants/", tenant, "/generations/", name_or_id);
+}
+
+std::string AssetNameOf(const std::string& tenant, const std::string& name_or_digest) {
+  if (absl::StrContains(name_or_digest, "/")) return name_or_digest;
+  return absl::StrCat("tenants/", tenant, "/assets/", name_or_digest);
 }
 
 std::string ModelNameOf(const std::string& name_or_id) {

@@ -98,6 +98,18 @@ TEST(ConfigFileTest, RefusalsNameTheLineAndTheNearestValue) {
        "f:2: workers.count is 4294967297; it must be 1 to 64; nearest: 64"},
       {"drain_seconds_max: -99999999999999999999\n", "CONFIG_OUT_OF_RANGE",
        "f:1: drain_seconds_max is -9223372036854775808; it must be 0 to 86400; nearest: 0"},
+      {"tenants:\n  - {name: a, weight: 0}\n", "CONFIG_OUT_OF_RANGE",
+       "f:2: tenants[0].weight is 0; it must be 0.001 to 1e+06; nearest: 0.001"},
+      {"tenants: [{name: a}, {weight: -2.5}]\n", "CONFIG_OUT_OF_RANGE",
+       "f:1: tenants[1].weight is -2.5; it must be 0.001 to 1e+06; nearest: 0.001"},
+      {"tenants: [{weight: nan}]\n", "CONFIG_OUT_OF_RANGE",
+       "f:1: tenants[0].weight is nan; it must be 0.001 to 1e+06; nearest: 1"},
+      {"tenants: [{weight: 1e999}]\n", "CONFIG_OUT_OF_RANGE",
+       "f:1: tenants[0].weight is inf; it must be 0.001 to 1e+06; nearest: 1e+06"},
+      {"tenants: [{weight: heavy}]\n", "CONFIG_VALUE_INVALID",
+       R"(f:1: tenants[0].weight is "heavy"; it must be a number)"},
+      {"tenants: [{generations_max: 0}]\n", "CONFIG_OUT_OF_RANGE",
+       "f:1: tenants[0].generations_max is 0; it must be 1 to 1000000; nearest: 1"},
       {"store: {}\n---\nlog: {}\n", "CONFIG_SYNTAX", "f:3: only one document is allowed"},
       {"models: [\n", "CONFIG_SYNTAX", "f:2: end of sequence flow not found"},
       {"a: \x01\n", "CONFIG_FIELD_UNKNOWN", R"(f:1: unknown field "a")"},
@@ -119,6 +131,13 @@ TEST(ConfigFileTest, IsBounded) {
   std::string models = "models: [{path: a}";
   for (int i = 0; i < kConfigModelsMax; ++i) models += ", {path: a}";
   EXPECT_EQ(ErrorReason(ParseConfigFile("f", models + "]").status()), "CONFIG_OUT_OF_RANGE");
+
+  std::string tenants = "tenants: [{name: a}";
+  for (int i = 1; i < kConfigTenantsMax; ++i) tenants += ", {name: a}";
+  EXPECT_TRUE(ParseConfigFile("f", tenants + "]").ok());
+  const auto too_many = ParseConfigFile("f", tenants + ", {name: a}]");
+  EXPECT_EQ(std::string(too_many.status().message()),
+            "f:1: tenants has 1025 entries; it may have up to 1024");
 
   // Deeper than yaml-cpp's recursion allows, in as few bytes as possible.
   EXPECT_EQ(ErrorReason(ParseConfigFile("f", std::string(kConfigFileBytesMax, '[')).status()),

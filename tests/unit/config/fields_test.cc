@@ -1,5 +1,6 @@
 #include "config/fields.h"
 
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
@@ -75,8 +76,8 @@ class Fields {
   std::vector<std::pair<std::string, Field>> all_;
 };
 
-// "8,760", "256 MiB", "2^24"
-constexpr char kNumber[] = R"((\d[\d,]*(?:\^\d+)?(?: [KMGT]iB)?))";
+// "8,760", "256 MiB", "2^24", "0.001"
+constexpr char kNumber[] = R"((\d[\d,]*(?:\.\d+)?(?:\^\d+)?(?: [KMGT]iB)?))";
 
 int64_t ParseNumber(const std::string& text) {
   const std::string digits = absl::StrReplaceAll(text, {{",", ""}});
@@ -98,7 +99,10 @@ TEST(FieldsTest, EveryNumberHasTheRangeAndDefaultThatItsCommentTells) {
   const Fields fields;
   for (const auto& [path, field] : fields.all()) {
     const auto type = field.descriptor->cpp_type();
-    if (type == FieldDescriptor::CPPTYPE_STRING || type == FieldDescriptor::CPPTYPE_BOOL) continue;
+    if (type == FieldDescriptor::CPPTYPE_STRING || type == FieldDescriptor::CPPTYPE_BOOL ||
+        type == FieldDescriptor::CPPTYPE_DOUBLE) {
+      continue;
+    }
     ASSERT_TRUE(known.contains(path)) << path << " has no range in src/config/fields.h";
     const IntegerField& integer = *known[path];
     known.erase(path);
@@ -123,6 +127,50 @@ TEST(FieldsTest, EveryNumberHasTheRangeAndDefaultThatItsCommentTells) {
   for (const auto& [path, field] : known) ADD_FAILURE() << path << " is not in config.proto";
 }
 
+TEST(FieldsTest, EveryRealNumberHasTheRangeAndDefaultThatItsCommentTells) {
+  std::map<std::string, const RealField*> known;
+  for (const RealField& field : RealFields()) known[std::string(field.path)] = &field;
+  const Fields fields;
+  for (const auto& [path, field] : fields.all()) {
+    if (field.descriptor->cpp_type() != FieldDescriptor::CPPTYPE_DOUBLE) continue;
+    ASSERT_TRUE(known.contains(path)) << path << " has no range in src/config/fields.h";
+    const RealField& real = *known[path];
+    known.erase(path);
+    const auto number = [](const std::string& text) {
+      return std::stod(absl::StrReplaceAll(text, {{",", ""}}));
+    };
+    std::smatch match;
+    ASSERT_TRUE(std::regex_search(field.comment, match,
+                                  std::regex(std::string(kNumber) + " to " + kNumber)))
+        << path << " tells no range: " << field.comment;
+    EXPECT_EQ(real.min, number(match[1])) << path;
+    EXPECT_EQ(real.max, number(match[2])) << path;
+    EXPECT_TRUE(field.descriptor->has_presence()) << path << " must be optional";
+    const bool fixed =
+        std::regex_search(field.comment, match, std::regex(std::string("Default ") + kNumber));
+    ASSERT_EQ(real.default_value.has_value(), fixed) << path << ": " << field.comment;
+    if (fixed) {
+      EXPECT_EQ(*real.default_value, number(match[1])) << path;
+    }
+  }
+  for (const auto& [path, field] : known) ADD_FAILURE() << path << " is not in config.proto";
+}
+
+TEST(FieldsTest, NaNIsInNoRange) {
+  for (const RealField& field : RealFields()) {
+    EXPECT_TRUE(CheckRange(field, field.min, field.path).ok());
+    EXPECT_TRUE(CheckRange(field, field.max, field.path).ok());
+    for (const double bad : {std::nan(""), -HUGE_VAL, HUGE_VAL, 0.0, -1.0, field.max * 1.01}) {
+      EXPECT_FALSE(CheckRange(field, bad, field.path).ok()) << field.path << " " << bad;
+    }
+  }
+}
+
+TEST(FieldsTest, AnElementsPathLeadsToItsField) {
+  EXPECT_EQ(FieldOf("tenants[31].weight"), "tenants[].weight");
+  EXPECT_EQ(FieldOf("store.path"), "store.path");
+}
+
 TEST(FieldsTest, RangesIncludeTheirEnds) {
   for (const IntegerField& field : IntegerFields()) {
     EXPECT_TRUE(CheckRange(field, field.min).ok());
@@ -138,6 +186,8 @@ std::string TypeName(const FieldDescriptor& field) {
       return "text";
     case FieldDescriptor::CPPTYPE_BOOL:
       return "true or false";
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return "number";
     default:
       return "whole number";
   }

@@ -109,6 +109,56 @@ TEST_F(GatewayTest, ModelsAndServerInfo) {
   EXPECT_EQ(info.version(), "0.0.0-fake");
 }
 
+TEST_F(GatewayTest, EstimatesCheckTheRequestAndCreateNothing) {
+  StartGateway();
+  v1::EstimateGenerationRequest request;
+  *request.mutable_request() = Goldfish();
+  v1::EstimateGenerationResponse estimate;
+  ASSERT_TRUE(
+      Call(*generations_, &v1::GenerationService::Stub::EstimateGeneration, request, estimate)
+          .ok());
+  EXPECT_EQ(estimate.resolved().height(), 128);
+  EXPECT_EQ(estimate.forecast().wait_reason(), v1::WAIT_REASON_NONE);
+  EXPECT_FALSE(estimate.has_refusal());
+  EXPECT_THAT(engine_->submitted(), ::testing::IsEmpty());
+
+  request.mutable_request()->mutable_sampling()->set_steps(0);
+  const grpc::Status invalid =
+      Call(*generations_, &v1::GenerationService::Stub::EstimateGeneration, request, estimate);
+  EXPECT_EQ(Reason(invalid), "STEPS_OUT_OF_RANGE");
+}
+
+TEST_F(GatewayTest, StatusComesFromTheEngine) {
+  StartGateway();
+  v1::GetStatusResponse status;
+  ASSERT_TRUE(
+      Call(*admin_, &v1::ServerAdminService::Stub::GetStatus, v1::GetStatusRequest(), status).ok());
+  EXPECT_EQ(status.server().version(), "0.0.0-fake");
+  ASSERT_EQ(status.tenants_size(), 1);
+}
+
+TEST_F(GatewayTest, ACallIsTheTenantsThatItsMetadataNames) {
+  Gateway::Options options;
+  options.tenants = {"ada"};
+  StartGateway({}, options);
+  const auto create = [&](const std::vector<std::string>& keys, v1::Generation& generation) {
+    grpc::ClientContext context;
+    for (const std::string& key : keys) context.AddMetadata("darkroom-tenant", key);
+    v1::CreateGenerationRequest request;
+    *request.mutable_request() = Goldfish();
+    return generations_->CreateGeneration(&context, request, &generation);
+  };
+  v1::Generation generation;
+  ASSERT_TRUE(create({"ada"}, generation).ok());
+  EXPECT_THAT(generation.name(), StartsWith("tenants/ada/"));
+  ASSERT_TRUE(create({}, generation).ok());
+  EXPECT_THAT(generation.name(), StartsWith("tenants/local/"));
+  const grpc::Status unknown = create({"grace"}, generation);
+  EXPECT_EQ(unknown.error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(Reason(unknown), "TENANT_UNKNOWN");
+  EXPECT_EQ(Reason(create({"ada", "ada"}, generation)), "TENANT_KEY_REPEATED");
+}
+
 TEST_F(GatewayTest, ValidateOnlyCreatesNothing) {
   StartGateway();
   v1::CreateGenerationRequest create;

@@ -56,7 +56,8 @@ v1::Model ClassifierFree() {
 
 absl::StatusOr<v1::GenerateRequest> Resolve(const v1::GenerateRequest& request,
                                             const v1::Model& model = FakeEngine::Flux()) {
-  return ResolveGenerateRequest(request, "local", {model}, [] { return uint64_t{7}; });
+  return ResolveGenerateRequest(
+      request, "local", {model}, [] { return uint64_t{7}; }, absl::FromUnixSeconds(1'700'000'000));
 }
 
 std::string Message(const absl::Status& status) { return std::string(status.message()); }

@@ -30,7 +30,8 @@ v1::GenerateRequest Valid() {
 absl::StatusOr<v1::GenerateRequest> Resolve(const v1::GenerateRequest& request,
                                             const std::vector<v1::Model>& models = {
                                                 FakeEngine::Dit()}) {
-  return ResolveGenerateRequest(request, "local", models, [] { return ~uint64_t{0}; });
+  return ResolveGenerateRequest(
+      request, "local", models, [] { return ~uint64_t{0}; }, absl::FromUnixSeconds(1'700'000'000));
 }
 
 std::string Message(const absl::StatusOr<v1::GenerateRequest>& resolved) {
@@ -51,6 +52,44 @@ std::vector<std::string> Fields(const absl::Status& status) {
     fields.push_back(violation.field());
   }
   return fields;
+}
+
+TEST(ValidationTest, DeadlinesLieWithinTheNextYear) {
+  v1::GenerateRequest request = Valid();
+  constexpr int64_t kNow = 1'700'000'000;
+  for (const int64_t good : {kNow + 1, kNow + int64_t{365} * 24 * 3600}) {
+    request.mutable_deadline()->set_seconds(good);
+    const auto resolved = Resolve(request);
+    ASSERT_TRUE(resolved.ok()) << resolved.status();
+    EXPECT_EQ(resolved->deadline().seconds(), good);
+  }
+  request.mutable_deadline()->set_seconds(kNow);
+  EXPECT_EQ(ErrorReason(Resolve(request).status()), "DEADLINE_PASSED");
+  EXPECT_EQ(Message(Resolve(request)),
+            "deadline is 2023-11-14T22:13:20Z, which is past; must be after 2023-11-14T22:13:20Z "
+            "and not after 2024-11-13T22:13:20Z");
+  request.mutable_deadline()->set_seconds(1);
+  EXPECT_EQ(ErrorReason(Resolve(request).status()), "DEADLINE_PASSED");
+  for (const int64_t bad : {int64_t{-1}, std::numeric_limits<int64_t>::min(),
+                            kNow + int64_t{366} * 24 * 3600, std::numeric_limits<int64_t>::max()}) {
+    request.mutable_deadline()->set_seconds(bad);
+    EXPECT_EQ(ErrorReason(Resolve(request).status()), "DEADLINE_OUT_OF_RANGE") << bad;
+  }
+  request.mutable_deadline()->set_seconds(kNow + 5);
+  for (const int32_t bad : {-1, 1'000'000'000, std::numeric_limits<int32_t>::min()}) {
+    request.mutable_deadline()->set_nanos(bad);
+    EXPECT_EQ(ErrorReason(Resolve(request).status()), "DEADLINE_OUT_OF_RANGE") << bad;
+  }
+}
+
+TEST(ValidationTest, ServiceClassesAreKnownOnes) {
+  v1::GenerateRequest request = Valid();
+  request.set_service_class(v1::SERVICE_CLASS_TARGET);
+  EXPECT_EQ(Resolve(request)->service_class(), v1::SERVICE_CLASS_TARGET);
+  for (const int bad : {-1, 4, 1 << 30}) {
+    request.set_service_class(static_cast<v1::ServiceClass>(bad));
+    EXPECT_EQ(ErrorReason(Resolve(request).status()), "SERVICE_CLASS_UNKNOWN");
+  }
 }
 
 TEST(ValidationTest, FillsInEveryDefault) {

@@ -1,0 +1,166 @@
+// Tenants over a real daemon: shares, limits, and that none finds another's work; and what clients
+// are told about when theirs will be done.
+
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "base/error.h"
+#include "base/wall_time.h"
+#include "gtest/gtest.h"
+#include "testing/daemon_process.h"
+#include "testing/temp_folder.h"
+
+namespace darkroom::testing {
+namespace {
+
+class TenantsTest : public ::testing::Test {
+ protected:
+  // A daemon with the tenants of this configuration, and a worker whose steps take 2 ms and hold
+  // one picture each.
+  void Start(const std::string& config) {
+    std::ofstream(folder_.Path("config.yaml")) << config;
+    DaemonProcess::Options options;
+    options.model = folder_.Path("fake");
+    options.state = folder_.Path("state");
+    options.fake_worker = true;
+    options.arguments = {"--config", folder_.Path("config.yaml"), "--step-tokens-max", "1"};
+    options.environment = {{"DARKROOM_FAKE_STEP_US", "2000"}};
+    daemon_ = std::make_unique<DaemonProcess>(options);
+    ASSERT_NO_FATAL_FAILURE(daemon_->Start());
+  }
+  static v1::GenerateRequest Request(int steps) {
+    return PictureRequest("a lamp", 64, steps, 7, 1.0);
+  }
+  static int Succeeded(Client& client) {
+    v1::ListGenerationsRequest request;
+    request.set_page_size(1000);
+    request.add_states(v1::Generation::STATE_SUCCEEDED);
+    const auto page = client.ListGenerations(request);
+    EXPECT_TRUE(page.ok()) << page.status();
+    return page.ok() ? page->generations_size() : 0;
+  }
+
+  TempFolder folder_;
+  std::unique_ptr<DaemonProcess> daemon_;
+};
+
+TEST_F(TenantsTest, ShareTheWorkerByTheirWeights) {
+  Start(
+      "tenants: [{name: light, weight: 1}, {name: heavy, weight: 3}]\n"
+      "scheduler: {burst_seconds: 0}\n");
+  Client light(daemon_->server(), "light");
+  Client heavy(daemon_->server(), "heavy");
+  for (int i = 0; i < 80; ++i) {
+    ASSERT_TRUE(light.CreateGeneration(Request(10)).ok());
+    ASSERT_TRUE(heavy.CreateGeneration(Request(10)).ok());
+  }
+  // Counted from when both wait, while both still do.
+  const int heavy_before = Succeeded(heavy);
+  const int light_before = Succeeded(light);
+  while (Succeeded(heavy) < 76) absl::SleepFor(absl::Milliseconds(5));
+  const double heavy_made = Succeeded(heavy) - heavy_before;
+  const double light_made = Succeeded(light) - light_before;
+  ASSERT_GT(heavy_made, 20) << "too late to tell anything";
+  EXPECT_NEAR(light_made / heavy_made, 1.0 / 3, 0.12) << light_made << " to " << heavy_made;
+}
+
+TEST_F(TenantsTest, ALimitIsItsTenantsOwn) {
+  Start(
+      "tenants: [{name: small, generations_max: 2}, {name: fast, generations_per_second: 0.01, "
+      "generations_burst: 3}]\n");
+  Client small(daemon_->server(), "small");
+  Client fast(daemon_->server(), "fast");
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(small.CreateGeneration(Request(400)).ok());
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(fast.CreateGeneration(Request(1)).ok());
+  const auto full = small.CreateGeneration(Request(1));
+  EXPECT_EQ(full.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ErrorReason(full.status()), "QUEUE_FULL");
+  EXPECT_GT(RetryDelay(full.status()), absl::ZeroDuration());
+  const auto rate = fast.CreateGeneration(Request(1));
+  EXPECT_EQ(ErrorReason(rate.status()), "TENANT_RATE");
+  EXPECT_GT(RetryDelay(rate.status()), absl::Seconds(50));
+  EXPECT_TRUE(daemon_->client().CreateGeneration(Request(1)).ok()) << "local has no such limit";
+}
+
+TEST_F(TenantsTest, OthersGenerationsAreAsIfTheyWereNot) {
+  Start("tenants: [{name: ada}, {name: grace}]\n");
+  Client ada(daemon_->server(), "ada");
+  Client grace(daemon_->server(), "grace");
+  const auto made = GenerateAndWait(ada, Request(2));
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_EQ(made->name().substr(0, 12), "tenants/ada/");
+  std::string missing = made->name();
+  missing.back() = missing.back() == '0' ? '1' : '0';
+  const auto foreign = grace.GetGeneration(made->name(), true);
+  EXPECT_EQ(foreign.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(foreign.status(), ada.GetGeneration(missing, true).status()) << "the same bytes";
+  EXPECT_EQ(grace.CancelGeneration(made->name()).status(), foreign.status());
+  EXPECT_EQ(grace.DeleteGeneration(made->name()), foreign.status());
+  EXPECT_EQ(Succeeded(grace), 0);
+  EXPECT_EQ(Succeeded(ada), 1);
+  Client unknown(daemon_->server(), "nobody");
+  EXPECT_EQ(ErrorReason(unknown.GetGeneration(made->name(), false).status()), "TENANT_UNKNOWN");
+}
+
+TEST_F(TenantsTest, ForecastsComeTrue) {
+  Start("{}\n");
+  Client& client = daemon_->client();
+  // Costs are measured and not guessed once some have run.
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(GenerateAndWait(client, Request(10)).ok());
+  for (int i = 0; i < 30; ++i) {
+    ASSERT_TRUE(client.CreateGeneration(Request(10 + i % 5 * 10)).ok());
+  }
+  const absl::Time asked = absl::Now();
+  const auto estimate = client.EstimateGeneration(Request(55));
+  ASSERT_TRUE(estimate.ok()) << estimate.status();
+  v1::Forecast forecast;
+  v1::Generation ended;
+  const absl::Status status = client.Generate(
+      Request(55),
+      [&](const v1::GenerateEvent& event) {
+        if (event.has_queued()) forecast = event.queued().forecast();
+        if (event.has_completed()) ended = event.completed().generation();
+        return absl::OkStatus();
+      },
+      nullptr);
+  ASSERT_TRUE(status.ok()) << status;
+  const auto seconds = [&](const google::protobuf::Timestamp& time) {
+    return absl::ToDoubleSeconds(FromTimestamp(time) - asked);
+  };
+  const double start = seconds(ended.start_time());
+  const double end = seconds(ended.end_time());
+  EXPECT_EQ(forecast.wait_reason(), v1::WAIT_REASON_CAPACITY);
+  RecordProperty("predicted_end_seconds", std::to_string(seconds(forecast.end_time())));
+  RecordProperty("measured_end_seconds", std::to_string(end));
+  // Other processes' bursts lengthen steps; the figure on a quiet machine is in docs/scheduling.md.
+  EXPECT_NEAR(seconds(forecast.start_time()) / start, 1.0, 0.25);
+  EXPECT_NEAR(seconds(forecast.end_time()) / end, 1.0, 0.25);
+  EXPECT_NEAR(seconds(estimate->forecast().end_time()) / seconds(forecast.end_time()), 1.0, 0.15);
+}
+
+TEST_F(TenantsTest, StatusTellsTenantsAndCosts) {
+  Start("tenants: [{name: ada, weight: 2.5}]\n");
+  ASSERT_TRUE(GenerateAndWait(daemon_->client(), Request(10)).ok());
+  const auto status = daemon_->client().GetStatus();
+  ASSERT_TRUE(status.ok()) << status.status();
+  ASSERT_EQ(status->tenants_size(), 2);
+  EXPECT_EQ(status->tenants(0).name(), "tenants/ada");
+  EXPECT_EQ(status->tenants(0).weight(), 2.5);
+  EXPECT_GT(status->tenants(1).virtual_seconds(), 0.01);
+  bool denoise = false;
+  for (const auto& cost : status->costs()) {
+    if (cost.stage() != v1::STAGE_DENOISE) continue;
+    denoise = true;
+    EXPECT_GE(cost.observations(), 10);
+    EXPECT_GT(cost.measured_nanos(), 1'500'000);
+    EXPECT_EQ(cost.degree(), 1);
+    EXPECT_EQ(cost.precision(), "f32");
+  }
+  EXPECT_TRUE(denoise);
+  EXPECT_FALSE(status->server().version().empty());
+}
+
+}  // namespace
+}  // namespace darkroom::testing
