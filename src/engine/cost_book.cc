@@ -116,7 +116,7 @@ absl::StatusOr<CostBook> CostBook::Parse(std::string_view text) {
     return Damaged();
   }
   const std::string body(text.substr(body_at));
-  if (text.substr(head.size(), kSha256HexBytes) != Sha256Hex(body)) return Damaged();
+  if (text.substr(head.size(), kSha256HexBytes + 1) != Sha256Hex(body) + "\n") return Damaged();
   CostBook book;
   Entry* entry = nullptr;
   const std::vector<std::string> lines = absl::StrSplit(body, '\n', absl::SkipEmpty());

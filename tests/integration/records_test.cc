@@ -101,7 +101,7 @@ TEST_F(RecordsTest, ADecisionLogRunsAgain) {
 }
 
 TEST_F(RecordsTest, ALogStopsAtItsBound) {
-  Start("scheduler: {decision_log_bytes: 40000}\n");
+  Start("tenants: [{name: ada}]\nscheduler: {decision_log_bytes: 40000}\n");
   Load();
   daemon_->Kill();
   const std::string log = Read(DecisionLog());
