@@ -230,7 +230,7 @@ def bench_qk_norm_rope(bench, rows, heads, head_dim):
 
 def run_all(bench):
     chosen, wide, half = (0, 0, 0), (1, 128, 128), (1, 64, 128)
-    variants = [wide, half, chosen]
+    variants = [wide, half, (2, 128, 128), (2, 128, 256), chosen]
     bench_ceilings(bench)
     for variant in variants:
         bench_linear(bench, 4608, 3072, 3072, "none", False, variant)

@@ -58,7 +58,7 @@ const char* darkroom_linear(const BenchBatch* batch, const void* x, const void* 
   if (kernel == 0) return Told(Linear(args, hopper, stream));
   if (Result valid = ValidateLinear(args); !valid.ok()) return Told(valid);
   return Told(
-      LinearWith(args, {static_cast<LinearKernel>(kernel), tile_rows, tile_columns}, stream));
+      LinearWith(args, {static_cast<LinearKernel>(kernel), tile_rows, tile_columns, 132}, stream));
 }
 
 // bf16, rows of q, k and v beside each other.

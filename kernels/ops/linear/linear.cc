@@ -1,5 +1,6 @@
 #include "kernels/ops/linear/linear.h"
 
+#include <span>
 #include <string>
 
 #include "kernels/common/alignment.h"
@@ -15,6 +16,7 @@ struct Tile {
 };
 // The widest first: of two tiles that need equally many waves, it reads less.
 constexpr Tile kTilesSm80[] = {{128, 128}, {64, 128}, {64, 64}};
+constexpr Tile kTilesSm90[] = {{128, 256}, {128, 128}};
 
 Result CheckBesideOut(const char* name, const void* data, DType dtype, const LinearArgs& args) {
   if (data == nullptr) return {};
@@ -70,9 +72,11 @@ LinearConfig ChooseLinearConfig(const LinearArgs& args, const DeviceTraits& devi
                             args.in_features % kVectorElements == 0 && IsAligned16(args.x) &&
                             IsAligned16(args.weight);
   if (!tensor_cores) return {.kernel = LinearKernel::kSimt};
-  LinearConfig config{.kernel = LinearKernel::kSm80};
+  const bool hopper = device.compute_capability == 90;
+  LinearConfig config{.kernel = hopper ? LinearKernel::kSm90 : LinearKernel::kSm80,
+                      .multiprocessors = device.multiprocessors};
   int64_t best = INT64_MAX;
-  for (const Tile& tile : kTilesSm80) {
+  for (const Tile& tile : hopper ? std::span<const Tile>(kTilesSm90) : kTilesSm80) {
     const int64_t cost = CostOf(tile, args, device.multiprocessors);
     if (cost >= best) continue;
     best = cost;
@@ -88,8 +92,15 @@ Result Linear(const LinearArgs& args, const DeviceTraits& device, cudaStream_t s
 }
 
 Result LinearWith(const LinearArgs& args, const LinearConfig& config, cudaStream_t stream) {
-  return config.kernel == LinearKernel::kSimt ? LinearSimt(args, stream)
-                                              : LinearSm80(args, config, stream);
+  switch (config.kernel) {
+    case LinearKernel::kSimt:
+      return LinearSimt(args, stream);
+    case LinearKernel::kSm80:
+      return LinearSm80(args, config, stream);
+    case LinearKernel::kSm90:
+      return LinearSm90(args, config, stream);
+  }
+  return {};
 }
 
 }  // namespace darkroom::kernels

@@ -48,6 +48,7 @@ struct LinearConfig {
   LinearKernel kernel = LinearKernel::kSimt;
   int tile_rows = 0;
   int tile_columns = 0;
+  int multiprocessors = 1;  // blocks of a kernel that is persistent
 };
 
 // What a configuration depends on beside the arguments.
@@ -70,5 +71,6 @@ Result LinearWith(const LinearArgs& args, const LinearConfig& config, cudaStream
 // One kernel each; REQUIRES that the arguments are valid and fit it, and a tile that it has.
 Result LinearSimt(const LinearArgs& args, cudaStream_t stream);
 Result LinearSm80(const LinearArgs& args, const LinearConfig& config, cudaStream_t stream);
+Result LinearSm90(const LinearArgs& args, const LinearConfig& config, cudaStream_t stream);
 
 }  // namespace darkroom::kernels

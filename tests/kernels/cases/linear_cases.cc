@@ -160,17 +160,17 @@ void Run(const Problem& p, Check& check) {
 }
 
 // All tiles of a kernel give the same bits.
-void RunTiles(Check& check) {
+void RunTiles(const std::vector<LinearConfig>& configs, Check& check) {
   Problem p{"", {{0, 70}}, 200, 136, {}};
   const Batch batch(p.sequences);
   const Inputs inputs(p, batch);
   std::vector<float> first;
-  for (const auto& [rows, columns] : {std::pair(128, 128), std::pair(64, 128), std::pair(64, 64)}) {
+  for (const LinearConfig& config : configs) {
     const DeviceFloats out(p.y, static_cast<size_t>(batch.capacity() * p.out));
-    check.Ok(Launch(inputs.ArgsOf(p, batch.device(), out), {LinearKernel::kSm80, rows, columns}));
+    check.Ok(Launch(inputs.ArgsOf(p, batch.device(), out), config));
     const auto got = out.Read();
     if (first.empty()) first = got;
-    check.Same("tile " + std::to_string(rows) + "x" + std::to_string(columns), got, first);
+    check.Same("columns " + std::to_string(config.tile_columns), got, first);
   }
 }
 
@@ -215,6 +215,28 @@ std::vector<Problem> Sm80Problems(Extent extent) {
   return problems;
 }
 
+std::vector<Problem> Sm90Problems(Extent extent) {
+  // One or two blocks, so that each goes over several tiles.
+  const LinearConfig wide{LinearKernel::kSm90, 128, 256, 1};
+  const LinearConfig narrow{LinearKernel::kSm90, 128, 128, 2};
+  Problem ragged{"sm90 128x256 ragged", {{0, 20}, {0, 113}}, 328, 261, wide};
+  ragged.activation = Activation::kGeluTanh;
+  ragged.epilogue = Epilogue::kGateResidual;
+  Problem strided{"sm90 128x128 strided", {{0, 130}}, 520, 134, narrow};
+  strided.y = kF32;
+  strided.extra_stride = 6;
+  Problem one_step{"sm90 128x128 one step", {{0, 3}}, 8, 40, narrow};
+  one_step.epilogue = Epilogue::kFactor;
+  std::vector<Problem> problems = {ragged, strided, one_step};
+  if (extent == Extent::kFull) {
+    Problem large{"sm90 128x256 large", {{0, 1021}, {0, 3300}}, 3072, 3072, wide};
+    large.config.multiprocessors = 132;
+    large.epilogue = Epilogue::kGateResidual;
+    problems.push_back(large);
+  }
+  return problems;
+}
+
 }  // namespace
 
 std::vector<Case> LinearCases(Extent extent) {
@@ -224,7 +246,18 @@ std::vector<Case> LinearCases(Extent extent) {
   for (const Problem& p : problems) {
     cases.push_back({"linear/" + p.name, [p](Check& check) { Run(p, check); }});
   }
-  cases.push_back({"linear/tiles agree", RunTiles});
+  const auto tiles = [&](const char* name, const std::vector<LinearConfig>& configs) {
+    cases.push_back({name, [configs](Check& check) { RunTiles(configs, check); }});
+  };
+  tiles("linear/sm80 tiles agree", {{LinearKernel::kSm80, 128, 128},
+                                    {LinearKernel::kSm80, 64, 128},
+                                    {LinearKernel::kSm80, 64, 64}});
+  if (!HasSm90()) return cases;
+  for (const Problem& p : Sm90Problems(extent)) {
+    cases.push_back({"linear/" + p.name, [p](Check& check) { Run(p, check); }});
+  }
+  tiles("linear/sm90 tiles agree",
+        {{LinearKernel::kSm90, 128, 256, 2}, {LinearKernel::kSm90, 128, 128, 1}});
   return cases;
 }
 

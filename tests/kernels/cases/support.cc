@@ -88,6 +88,13 @@ std::vector<float> Random(size_t count, uint32_t seed, DType dtype, float deviat
   return values;
 }
 
+bool HasSm90() {
+  int major = 0, minor = 0;
+  Require(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "attribute");
+  Require(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0), "attribute");
+  return major == 9 && minor == 0;
+}
+
 DeviceBytes::DeviceBytes(size_t bytes, int fill) {
   Require(cudaMalloc(&data_, bytes), "cudaMalloc");
   Require(cudaMemset(data_, fill, bytes), "cudaMemset");

@@ -139,6 +139,9 @@ class Batch {
   PackedBatch device_;
 };
 
+// Whether the device runs what is compiled for sm_90a; the emulator does.
+bool HasSm90();
+
 // Deviations that rounding to a dtype costs, as bounds of Near.
 inline double BoundOf(DType dtype) { return dtype == DType::kBf16 ? 4e-3 : 2e-6; }
 
