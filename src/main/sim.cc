@@ -16,6 +16,7 @@
 #include "simulator/report.h"
 #include "simulator/simulation.h"
 #include "simulator/workload_trace.h"
+#include "simulator/workload_video.h"
 
 namespace darkroom {
 namespace {
@@ -34,12 +35,30 @@ struct Flags {
   bool json = false;
   bool stay = false;
   double move_ms = 1;
+  double quantum_ms = 0;
+  double outage_s = 0;
+  std::string mix = "trace";
   simulator::TraceWorkloadOptions workload;
+  simulator::VideoWorkloadOptions video;
   simulator::DarkroomOptions darkroom;
 };
 
 void AddFlags(CLI::App& app, Flags& flags) {
-  app.add_option("--trace", flags.trace, "requests to replay (see --format)")->required();
+  app.add_option("--trace", flags.trace, "requests to replay (see --format)");
+  app.add_option("--workload", flags.mix,
+                 "trace: W1, a stretch of --trace; video: W3, pictures (--load) and clips")
+      ->check(CLI::IsMember({"trace", "video"}));
+  app.add_option("--video-load", flags.video.video_load, "of W3: work of clips over capacity")
+      ->check(CLI::Range(0.0, 10.0));
+  app.add_option("--video-segments", flags.video.video_segments,
+                 "of W3: pieces that a clip's step can be cut into")
+      ->check(CLI::Range(1, simulator::kSegmentsMax));
+  app.add_option("--outage", flags.outage_s,
+                 "W6: every accelerator in turn is lost once, for so many seconds")
+      ->check(CLI::Range(0.0, 1e6));
+  app.add_option("--quantum-ms", flags.quantum_ms,
+                 "of policy darkroom: the longest quantum where a step can be cut; 0: whole steps")
+      ->check(CLI::Range(0.0, 1e6));
   app.add_option("--format", flags.format, "of the trace")->check(CLI::IsMember({"gentd26"}));
   app.add_option("--policy", flags.policy, "who schedules")
       ->check(CLI::IsMember(simulator::PolicyNames()));
@@ -77,6 +96,9 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--move-ms", flags.move_ms,
                  "of policy darkroom: what taking over a job's latents takes")
       ->check(CLI::Range(0.0, 60'000.0));
+  app.add_option("--flood-weight", flags.darkroom.flood_weight,
+                 "of policy darkroom: weight of the tenant that floods; everybody else's is 1")
+      ->check(CLI::Range(0.001, 1000.0));
   app.add_option("--size-weight", flags.darkroom.policy.size_weight,
                  "of policy darkroom: 1 least time left first, 0 fewest steps left first")
       ->check(CLI::Range(0.0, 1.0));
@@ -111,14 +133,35 @@ void WriteJobs(const simulator::Workload& workload, uint64_t seed, std::ostream&
   }
 }
 
-absl::StatusOr<simulator::Experiment> Run(Flags flags) {
+absl::StatusOr<simulator::Trace> ReadTrace(const Flags& flags) {
+  if (flags.mix != "trace") return simulator::Trace{};
+  if (flags.trace.empty()) {
+    return Error(absl::StatusCode::kInvalidArgument, "TRACE_MISSING",
+                 "--workload trace needs --trace FILE, the requests to replay");
+  }
   auto text = ReadFile(flags.trace);
   if (!text.ok()) return text.status();
-  const auto trace = simulator::ParseGentd26(*text);
+  return simulator::ParseGentd26(*text);
+}
+
+absl::StatusOr<simulator::Workload> MakeWorkload(const simulator::Trace& trace, const Flags& flags,
+                                                 uint64_t seed) {
+  if (flags.mix == "trace") return simulator::MakeTraceWorkload(trace, flags.workload, seed);
+  simulator::VideoWorkloadOptions options = flags.video;
+  options.gpus = flags.workload.gpus;
+  options.picture_load = flags.workload.load;
+  options.deadline_slack = flags.workload.deadline_slack;
+  options.table = flags.workload.table;
+  return simulator::MakeVideoWorkload(options, seed);
+}
+
+absl::StatusOr<simulator::Experiment> Run(Flags flags) {
+  const auto trace = ReadTrace(flags);
   if (!trace.ok()) return trace.status();
   auto table = ReadStepTable(flags.step_table);
   if (!table.ok()) return table.status();
   flags.workload.table = *std::move(table);
+  flags.darkroom.quantum_ns_max = static_cast<int64_t>(flags.quantum_ms * 1e6);
   flags.darkroom.moves = !flags.stay;
   flags.darkroom.move_ns = static_cast<int64_t>(flags.move_ms * 1e6);
   flags.darkroom.policy.burst_credit_ns = static_cast<int64_t>(flags.burst_credit_s * 1e9);
@@ -136,7 +179,7 @@ absl::StatusOr<simulator::Experiment> Run(Flags flags) {
   }
   for (int i = 0; i < flags.seeds; ++i) {
     const auto seed = static_cast<uint64_t>(flags.first_seed + i);
-    const auto workload = simulator::MakeTraceWorkload(*trace, flags.workload, seed);
+    const auto workload = MakeWorkload(*trace, flags, seed);
     if (!workload.ok()) return workload.status();
     if (!flags.write_jobs.empty()) {
       WriteJobs(*workload, seed, jobs_file);
@@ -148,6 +191,10 @@ absl::StatusOr<simulator::Experiment> Run(Flags flags) {
     options.seed = seed;
     options.cost_error = flags.cost_error;
     options.time_decisions = true;
+    if (flags.outage_s > 0) {
+      options.outages =
+          simulator::OutagesInTurn(*workload, static_cast<int64_t>(flags.outage_s * 1e9));
+    }
     const auto result = simulator::Simulate(*workload, **policy, options);
     experiment.workload = workload->name;
     experiment.runs.push_back(simulator::Measure(*workload, result));

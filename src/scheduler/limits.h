@@ -23,6 +23,8 @@ inline constexpr int64_t kDefaultNanosPerToken = 1000;
 inline constexpr size_t kJobsMax = 1'000'000;
 // Jobs that wait which one decision looks at, per model: bounds its time.
 inline constexpr int kCandidatesMax = 48;
+// And as many of them as fill so many batches: some do not fit with others.
+inline constexpr int64_t kCandidateBatches = 3;
 // A started job moves once it has run this many times as long, since it came, as moving takes: what
 // moving costs stays under a thirtieth of all work.
 inline constexpr int64_t kWorkPerMove = 32;

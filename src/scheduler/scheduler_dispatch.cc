@@ -157,8 +157,10 @@ void Scheduler::GatherWaiting(ReplicaId id, const Replica& replica, const WaitQu
   // Each queue may use what the others left and no more than there was.
   int free = slots_free_;
   int looked_at = 0;
+  int64_t tokens_left = kCandidateBatches * replica.spec.step_tokens_max;
   const auto visit = [&](JobId waiting) {
     if (free <= 0 || ++looked_at > kCandidatesMax) return false;
+    if (tokens_left <= 0 && looked_at > 1) return false;
     Job& job = jobs_.at(waiting);
     if (job.replica == id) return true;  // it is among the candidates already
     const bool started = job.replica != kNowhere;
@@ -171,6 +173,7 @@ void Scheduler::GatherWaiting(ReplicaId id, const Replica& replica, const WaitQu
     --free;
     AddCandidate(job, job.wait_key, start_ns);
     candidates_.back().takes_slot = true;
+    tokens_left -= Tokens(job.spec, Stage::kDenoise);
     return true;
   };
   for (int rank = 0; rank < kLanes; ++rank) queue.Visit(LaneOfRank(rank), visit);
@@ -179,7 +182,7 @@ void Scheduler::GatherWaiting(ReplicaId id, const Replica& replica, const WaitQu
   if (oldest == 0 || free <= 0) return;
   const bool there = std::any_of(candidates_.begin(), candidates_.end(),
                                  [&](const Candidate& c) { return c.job->spec.id == oldest; });
-  looked_at = 0;
+  looked_at = 0;  // whatever was seen before it
   if (!there) visit(oldest);
 }
 

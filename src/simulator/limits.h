@@ -18,6 +18,8 @@ inline constexpr int64_t kTraceStepsMax = 1000;
 inline constexpr int64_t kTraceImagesMax = 1000;
 // Runs of one sweep that share a point; each has its own seed.
 inline constexpr int kSeedsMax = 1000;
+// Pieces of one step.
+inline constexpr int32_t kSegmentsMax = 4096;
 // Accelerators that one job may use together.
 inline constexpr int kDegreeMax = 64;
 

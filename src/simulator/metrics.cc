@@ -72,11 +72,15 @@ RunMetrics Measure(const Workload& workload, const SimulationResult& result) {
   std::map<uint32_t, Share> tenants;
   std::map<uint32_t, bool> requests;
   std::vector<double> slowdowns;
+  std::vector<double> behind_video_s;
   for (size_t i = 0; i < workload.jobs.size(); ++i) {
     const WorkJob& job = workload.jobs[i];
     const JobState& state = result.states[i];
     const bool in_time = state.finished_ns >= 0 && state.finished_ns <= job.deadline_ns;
     const double units = static_cast<double>(job.milli_units) / 1000.0 * job.steps;
+    if (state.behind_video_ns >= 0) {
+      behind_video_s.push_back(static_cast<double>(state.behind_video_ns) / 1e9);
+    }
     metrics.refused += state.refused ? 1 : 0;
     jobs.Add(in_time, 1);
     work.Add(in_time, units);
@@ -103,6 +107,8 @@ RunMetrics Measure(const Workload& workload, const SimulationResult& result) {
   std::vector<double> attainments;
   for (const auto& [tenant, share] : tenants) attainments.push_back(share.Value());
   MeasureTenants(std::move(attainments), metrics);
+  metrics.behind_video_s_p50 = Percentile(behind_video_s, 0.50);
+  metrics.behind_video_s_p99 = Percentile(std::move(behind_video_s), 0.99);
   MeasureTimes(workload, result, work.met, std::move(slowdowns), metrics);
   return metrics;
 }

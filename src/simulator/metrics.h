@@ -25,6 +25,9 @@ struct RunMetrics {
   double tenant_worst = 0;
   double tenant_worst_decile = 0;  // mean attainment of the worst tenth
   double jain = 0;                 // index of tenants' attainments, 1: all equal
+  // What pictures waited for a video's quantum to end, of those that did; 0: none did.
+  double behind_video_s_p50 = 0;
+  double behind_video_s_p99 = 0;
   int64_t refused = 0;
   double busy = 0;  // share of accelerator time
   double decision_us_p50 = 0;

@@ -18,6 +18,9 @@ struct JobState {
   bool running = false;
   bool refused = false;
   int64_t first_start_ns = -1;
+  // From its arrival until the last quantum of a video ended that ran where it began, staged ones
+  // included. -1: it began behind none.
+  int64_t behind_video_ns = -1;
   int64_t finished_ns = -1;
 };
 

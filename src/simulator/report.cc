@@ -64,6 +64,8 @@ std::string ToJson(const Experiment& experiment) {
   json["tenants"] = {{"worst", mean(&RunMetrics::tenant_worst)},
                      {"worst_decile", mean(&RunMetrics::tenant_worst_decile)},
                      {"jain", mean(&RunMetrics::jain)}};
+  json["behind_video_s"] = {{"p50", mean(&RunMetrics::behind_video_s_p50)},
+                            {"p99", mean(&RunMetrics::behind_video_s_p99)}};
   json["refused"] =
       Mean(experiment, [](const RunMetrics& run) { return static_cast<double>(run.refused); });
   json["decision_us"] = {{"p50", mean(&RunMetrics::decision_us_p50)},

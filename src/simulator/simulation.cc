@@ -30,7 +30,8 @@ class Run {
         policy_(policy),
         options_(options),
         world_{workload, workload.table, 0, {}, {}, {}, {}},
-        running_(static_cast<size_t>(workload.gpus)) {
+        running_(static_cast<size_t>(workload.gpus)),
+        last_(static_cast<size_t>(workload.gpus)) {
     world_.states.resize(workload.jobs.size());
     world_.busy.resize(static_cast<size_t>(workload.gpus), false);
     world_.lost.resize(static_cast<size_t>(workload.gpus), false);
@@ -71,6 +72,12 @@ class Run {
     uint64_t serial = 0;
   };
 
+  // What ran last on an accelerator.
+  struct LastQuantum {
+    int64_t ended_ns = 0;
+    bool video = false;
+  };
+
   void Push(int64_t at_ns, EventKind kind, int32_t index) {
     events_.push({at_ns, kind, ++last_order_, index});
   }
@@ -104,6 +111,8 @@ class Run {
     for (int i = 0; i < quantum.degree; ++i) {
       world_.busy[static_cast<size_t>(quantum.gpu) + static_cast<size_t>(i)] = false;
     }
+    last_[static_cast<size_t>(quantum.gpu)] = {world_.now_ns,
+                                               job(quantum.jobs.front()).segments > 1};
     result_.busy_ns += duration_ns * quantum.degree;
     bool ended = false;
     for (const JobIndex index : quantum.jobs) {
@@ -168,7 +177,14 @@ class Run {
       JobState& of = state(index);
       of.running = true;
       of.gpu = quantum.gpu;
-      if (of.first_start_ns < 0) of.first_start_ns = world_.now_ns;
+      if (of.first_start_ns < 0) {
+        of.first_start_ns = world_.now_ns;
+        const LastQuantum& last = last_[static_cast<size_t>(quantum.gpu)];
+        const int64_t arrival_ns = job(index).arrival_ns;
+        if (last.video && arrival_ns < last.ended_ns && job(index).segments == 1) {
+          of.behind_video_ns = last.ended_ns - arrival_ns;
+        }
+      }
       milli_units +=
           static_cast<double>(job(index).milli_units) * factors_[static_cast<size_t>(index)];
       const int segments =
@@ -203,6 +219,7 @@ class Run {
   const SimulationOptions& options_;
   World world_;
   std::vector<Running> running_;  // by first accelerator
+  std::vector<LastQuantum> last_;
   std::vector<double> factors_;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   uint64_t last_order_ = 0;
@@ -212,6 +229,17 @@ class Run {
 };
 
 }  // namespace
+
+std::vector<Outage> OutagesInTurn(const Workload& workload, int64_t for_ns) {
+  std::vector<Outage> outages;
+  if (workload.jobs.empty()) return outages;
+  const int64_t span_ns = workload.jobs.back().arrival_ns;
+  for (int gpu = 0; gpu < workload.gpus; ++gpu) {
+    const int64_t from_ns = span_ns / workload.gpus * gpu + span_ns / workload.gpus / 2;
+    outages.push_back({gpu, from_ns, from_ns + for_ns});
+  }
+  return outages;
+}
 
 SimulationResult Simulate(const Workload& workload, Policy& policy,
                           const SimulationOptions& options) {

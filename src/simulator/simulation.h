@@ -34,6 +34,9 @@ struct SimulationResult {
   std::vector<int64_t> decision_ns;  // if timed
 };
 
+// Every accelerator in turn is lost once for so long, evenly over the time in which jobs arrive.
+std::vector<Outage> OutagesInTurn(const Workload& workload, int64_t for_ns);
+
 // Runs the workload to its end under the policy. The same arguments give the same result.
 SimulationResult Simulate(const Workload& workload, Policy& policy,
                           const SimulationOptions& options);

@@ -1,5 +1,6 @@
 #include "simulator/policies/darkroom_policy.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 #include <variant>
@@ -15,6 +16,12 @@ JobIndex ToIndex(scheduler::JobId id) { return static_cast<JobIndex>(id) - 1; }
 
 void DarkroomPolicy::AttachAll(const World& world) {
   attached_ = true;
+  const auto& jobs = world.workload.jobs;
+  const auto flood =
+      std::find_if(jobs.begin(), jobs.end(), [](const WorkJob& job) { return job.flood; });
+  if (flood != jobs.end()) {
+    Send(world, scheduler::TenantWeight{flood->tenant, options_.flood_weight});
+  }
   const auto gpus = static_cast<size_t>(world.workload.gpus);
   plans_.resize(gpus);
   move_ns_.resize(gpus, 0);

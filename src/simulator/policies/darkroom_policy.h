@@ -23,6 +23,8 @@ struct DarkroomOptions {
   // Started jobs may go on at another accelerator; taking one over costs this.
   bool moves = true;
   int64_t move_ns = 1'000'000;
+  // Weight of the tenant that floods; everybody else's is 1.
+  double flood_weight = 1.0;
   // Only jobs of the same base model share a batch.
   bool equal_models = false;
 };
