@@ -345,8 +345,9 @@ absl::StatusOr<DecisionReplay> DecisionReplay::Open(std::string_view log) {
   // Written so that NaN fails.
   const auto sane = [](double slack) { return slack >= 0 && slack <= 1e6; };
   const bool policy_sane = sane(config.guaranteed_slack) && sane(config.target_slack) &&
-                           sane(config.best_effort_slack) && sane(config.size_weight) &&
-                           config.reserve_share >= 0 && config.reserve_share < 1;
+                           sane(config.best_effort_slack) && config.reserve_share >= 0 &&
+                           config.reserve_share < 1 && config.size_weight >= 0 &&
+                           config.size_weight <= 1;
   if (!reader.done() || steps < 1 || !policy_sane) return invalid;
   return DecisionReplay(log, FrameBytes(payload), config, steps);
 }

@@ -7,7 +7,7 @@
 #include <vector>
 
 // What goes into the scheduler and what comes out. Plain values without pointers, so that a log of
-// events replays to the same commands.
+// events replays to the same commands; decision_log.cc names every field, a new one too.
 namespace darkroom::scheduler {
 
 using JobId = uint64_t;

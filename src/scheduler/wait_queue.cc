@@ -21,7 +21,6 @@ void WaitQueue::Add(const Job& job, bool is_protected) {
   if (job.waits_late) jobs.late_by_arrival.insert({job.arrival, job.spec.id});
   Link(tenant, jobs, is_protected);
   ++size_;
-  waiting_ns_ += job.wait_ns;
 }
 
 void WaitQueue::Remove(const Job& job, bool is_protected) {
@@ -34,7 +33,6 @@ void WaitQueue::Remove(const Job& job, bool is_protected) {
   Link(tenant, jobs, is_protected);
   if (jobs.feasible.empty() && jobs.late.empty()) tenants_.erase(it);
   --size_;
-  waiting_ns_ -= job.wait_ns;
 }
 
 void WaitQueue::SetProtected(TenantId tenant, bool is_protected) {

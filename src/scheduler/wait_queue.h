@@ -38,8 +38,6 @@ class WaitQueue {
   size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
   size_t tenant_size(TenantId tenant) const;
-  // Predicted nanoseconds, alone, of everything that waits.
-  int64_t waiting_ns() const { return waiting_ns_; }
 
   // Calls `visit` with the jobs of a lane in order, until it returns false.
   void Visit(Lane lane, absl::FunctionRef<bool(JobId)> visit) const;
@@ -66,7 +64,6 @@ class WaitQueue {
   std::array<Heads, kLanes> heads_;
   Oldest oldest_late_;  // of protected tenants
   size_t size_ = 0;
-  int64_t waiting_ns_ = 0;
 };
 
 }  // namespace darkroom::scheduler
