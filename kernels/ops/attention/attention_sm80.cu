@@ -59,26 +59,30 @@ __device__ void LoadRows(uint8_t* tile, const __nv_bfloat16* head, const Sequenc
 // What a lane keeps of its two queries (rows g and g + 8 of its warp's 16).
 template <int kHeadDim>
 struct QueryState {
-  uint32_t q[kHeadDim / 16][4];
   float out[kHeadDim / 8][4] = {};
   float maximum[2] = {-INFINITY, -INFINITY};
   float sum[2] = {};
 };
 
+// The warp's queries are read again for every block of keys: kept, they would be a fourth of the
+// registers at a head of 128, which has none to spare.
 template <int kHeadDim>
-__device__ void MultiplyKeys(const QueryState<kHeadDim>& state, const uint8_t* keys,
+__device__ void MultiplyKeys(const uint8_t* queries, int warp_query, const uint8_t* keys,
                              float (&score)[kKeyFragments][4]) {
   const int matrix = ptx::Lane() / 8;
   const int line = ptx::Lane() % 8;
 #pragma unroll
   for (int step = 0; step < kHeadDim / 16; ++step) {
+    uint32_t q[4];
+    ptx::LoadMatrices(q, queries + Layout<kHeadDim>::Offset(warp_query + ptx::Lane() % 16,
+                                                            2 * step + ptx::Lane() / 16));
 #pragma unroll
     for (int j = 0; j < kKeyFragments; j += 2) {
       uint32_t k[4];
       ptx::LoadMatrices(
           k, keys + Layout<kHeadDim>::Offset(j * 8 + line + matrix / 2 * 8, 2 * step + matrix % 2));
-      ptx::MmaBf16(score[j], state.q[step], k[0], k[1]);
-      ptx::MmaBf16(score[j + 1], state.q[step], k[2], k[3]);
+      ptx::MmaBf16(score[j], q, k[0], k[1]);
+      ptx::MmaBf16(score[j + 1], q, k[2], k[3]);
     }
   }
 }
@@ -215,16 +219,9 @@ __global__ void __launch_bounds__(kThreads) AttentionSm80Kernel(AttentionArgs ar
   for (int block = 0; block < blocks; ++block) {
     ptx::WaitCopies<1>();
     ptx::SyncBlock();  // these keys have come; all are done with those before
-    if (block == 0) {
-#pragma unroll
-      for (int step = 0; step < kHeadDim / 16; ++step) {
-        const int row = warp_query + ptx::Lane() % 16;
-        ptx::LoadMatrices(state.q[step], queries + L::Offset(row, 2 * step + ptx::Lane() / 16));
-      }
-    }
     load(keys(block + 1), args.k, block + 1);
     float score[kKeyFragments][4] = {};
-    MultiplyKeys(state, keys(block), score);
+    MultiplyKeys<kHeadDim>(queries, warp_query, keys(block), score);
     ScaleAndMask(args, rows, block_query + warp_query, block * kKeys, score);
     Softmax(state, score);
     ptx::WaitCopies<1>();
