@@ -56,8 +56,13 @@ __device__ float InverseDeviation(float squares, const RowNormArgs& args) {
   return 1.0f / sqrtf(squares / static_cast<float>(args.dim) + args.epsilon);
 }
 
+// Blocks that should fit on a multiprocessor. Left alone, ptxas aims at more of them than the
+// registers allow and spills.
+template <int kVectors>
+inline constexpr int kBlocksMin = kVectors == 8 ? 4 : 6;
+
 template <typename In, typename Out, int kVectors>
-__global__ void __launch_bounds__(kThreads) RowNormKernel(RowNormArgs args) {
+__global__ void __launch_bounds__(kThreads, kBlocksMin<kVectors>) RowNormKernel(RowNormArgs args) {
   const int64_t row = blockIdx.x;
   if (row >= *args.batch.live_rows) return;
   auto* scratch = reinterpret_cast<float*>(ptx::SharedMemory());
