@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The README's first command, on the build that is there: it must end with the path of a 64 by 64
 # picture, which is the same for the same prompt, and leave nothing running or lying about. A prompt
-# that the model does not know must fail and clean up as well.
+# that is longer than the model reads must fail and clean up as well.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -30,5 +30,6 @@ nothing_left
 checksum=$(sha256sum <"$first")
 [[ "$(sha256sum <"$(picture_of "strawberry")")" == "$checksum" ]] || fail "the picture changed"
 
-if deploy/quickstart.sh "no such thing"; then fail "an unknown prompt succeeded"; fi
+long="a$(printf ' very%.0s' {1..30}) red apple"
+if deploy/quickstart.sh "$long"; then fail "a prompt that is too long succeeded"; fi
 nothing_left

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <algorithm>
 #include <memory>
 #include <string>
@@ -18,7 +20,7 @@ constexpr char kClearScreen[] = "\033[H\033[2J";
 
 struct TopFlags {
   double interval_seconds = 1;
-  int count = 0;  // 0: until interrupted
+  int count = 0;  // 0: until interrupted on a terminal, otherwise once
 };
 
 std::string Lower(const std::string& name, const char* prefix) {
@@ -89,8 +91,10 @@ int ShowOnce(Session& session, bool clear) {
 }
 
 int RunTop(const TopFlags& flags, Session& session) {
+  const bool terminal = isatty(STDOUT_FILENO) == 1;
+  const int count = flags.count == 0 && !terminal ? 1 : flags.count;
   for (int shown = 0; !session.interrupt.cancelled(); ++shown) {
-    if (flags.count > 0 && shown == flags.count) return 0;
+    if (count > 0 && shown == count) return 0;
     if (shown > 0) {
       const absl::Time next = absl::Now() + absl::Seconds(flags.interval_seconds);
       while (absl::Now() < next && !session.interrupt.cancelled()) {
@@ -98,7 +102,7 @@ int RunTop(const TopFlags& flags, Session& session) {
       }
       if (session.interrupt.cancelled()) break;
     }
-    if (const int code = ShowOnce(session, flags.count != 1); code != 0) return code;
+    if (const int code = ShowOnce(session, terminal && count != 1); code != 0) return code;
   }
   return kExitInterrupted;
 }
@@ -107,12 +111,13 @@ int RunTop(const TopFlags& flags, Session& session) {
 
 void AddTop(CLI::App& app, Run& run) {
   auto flags = std::make_shared<TopFlags>();
-  CLI::App* command =
-      app.add_subcommand("top", "Show tenants, workers and what steps cost, until ctrl-C");
+  CLI::App* command = app.add_subcommand("top", "Show tenants, workers and what steps cost");
   command
       ->add_option("--interval", flags->interval_seconds, "Seconds between two looks (default 1)")
       ->check(CLI::Range(0.1, 3600.0));
-  command->add_option("--count", flags->count, "Looks to take (default: until ctrl-C)")
+  command
+      ->add_option("--count", flags->count,
+                   "Looks to take (default: until ctrl-C on a terminal, else one)")
       ->check(CLI::Range(1, 1'000'000));
   command->callback([&run, flags] {
     run.body = [flags](Session& session) { return RunTop(*flags, session); };
