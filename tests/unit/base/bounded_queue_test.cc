@@ -44,24 +44,30 @@ TEST(BoundedQueueTest, WaitsNoLongerThanTold) {
   EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(20));
 }
 
-// Wake-ups for items that are gone by then end no wait.
+// A producer wakes the consumer after its item is in the queue: among several, the consumer may
+// have taken that one already and wait for the next. Such a wake-up must not end the wait.
 TEST(BoundedQueueTest, NoWaitEndsWithoutAnItem) {
-  constexpr int kItems = 20'000;
+  constexpr int kProducers = 8;
+  constexpr int kItemsEach = 5'000;
+  constexpr size_t kItems = size_t{kProducers} * kItemsEach;
   BoundedQueue<int> queue(kItems);
-  std::thread producer([&] {
-    for (int i = 0; i < kItems; ++i) {
-      queue.Push(int{i});
-      if (i % 4 == 0) std::this_thread::yield();
-    }
-  });
+  std::vector<std::thread> producers;
+  for (int i = 0; i < kProducers; ++i) {
+    producers.emplace_back([&] {
+      for (int item = 0; item < kItemsEach; ++item) {
+        queue.Push(int{item});
+        std::this_thread::sleep_for(std::chrono::microseconds(1));
+      }
+    });
+  }
   std::vector<int> out;
   int empty = 0;
   while (out.size() < kItems) {
     const size_t before = out.size();
-    queue.PopAll(out, kItems, kMinuteNanos);
+    queue.PopAll(out, 1, kMinuteNanos);
     if (out.size() == before) ++empty;
   }
-  producer.join();
+  for (std::thread& producer : producers) producer.join();
   EXPECT_EQ(empty, 0);
 }
 
