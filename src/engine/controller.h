@@ -141,6 +141,9 @@ class Controller {
   void Apply(const scheduler::JobRequeued& order, Now now, Commands& commands);
   void Apply(const scheduler::JobQuarantined& order, Now now, Commands& commands);
   void Apply(const scheduler::JobRefused& order, Now now, Commands& commands);
+  // The daemon's replicas keep their weights as long as they live: these are never ordered.
+  void Apply(const scheduler::EvictWeights&, Now, Commands&) {}
+  void Apply(const scheduler::LoadWeights&, Now, Commands&) {}
   void OrderMedia(const scheduler::RunPlan& order, Commands& commands);
   void OnPlanStarted(const WorkerSaid& said, Now now, Commands& commands);
   void OnPlanDone(WorkerSaid& said, Now now, Commands& commands);

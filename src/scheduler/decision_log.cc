@@ -13,7 +13,7 @@
 namespace darkroom::scheduler {
 namespace {
 
-constexpr char kMagic[] = "darkroom decisions 1";
+constexpr char kMagic[] = "darkroom decisions 2";
 constexpr size_t kFrameHeadBytes = 8;
 constexpr size_t kFrameTailBytes = 8;
 
@@ -93,7 +93,7 @@ template <typename A>
 void Visit(A& a, ReplicaSpec& v) {
   a(v.stages, v.hardware, v.dedicated_to, v.models, v.any_model, v.slots, v.step_tokens_max,
     v.plans_in_flight_max, v.numerics, v.cost, v.learned, v.adapters_max, v.quantum_ns_max, v.moves,
-    v.move_ns);
+    v.move_ns, v.weights_bytes, v.adapter_ns);
 }
 template <typename A>
 void Visit(A& a, ReplicaAttached& v) {
@@ -136,6 +136,26 @@ void Visit(A& a, PlanFinished& v) {
   a(v.replica, v.sequence, v.duration_ns, v.items);
 }
 template <typename A>
+void Visit(A& a, WeightsId& v) {
+  a(v.model, v.adapter);
+}
+template <typename A>
+void Visit(A& a, WeightsKnown& v) {
+  a(v.weights, v.bytes, v.load_ns);
+}
+template <typename A>
+void Visit(A& a, WeightsLoaded& v) {
+  a(v.replica, v.weights, v.duration_ns);
+}
+template <typename A>
+void Visit(A& a, WeightsFailed& v) {
+  a(v.replica, v.weights);
+}
+template <typename A>
+void Visit(A& a, WeightsEvicted& v) {
+  a(v.replica, v.weights);
+}
+template <typename A>
 void Visit(A& a, OpenSlot& v) {
   a(v.replica, v.job, v.slot, v.epoch, v.resume_step, v.from_replica, v.from_slot, v.from_epoch);
 }
@@ -170,6 +190,14 @@ void Visit(A& a, JobQuarantined& v) {
 template <typename A>
 void Visit(A& a, JobRefused& v) {
   a(v.job, v.why, v.retry_after_ns, v.offered_deadline_ns, v.offered_steps);
+}
+template <typename A>
+void Visit(A& a, EvictWeights& v) {
+  a(v.replica, v.weights);
+}
+template <typename A>
+void Visit(A& a, LoadWeights& v) {
+  a(v.replica, v.weights);
 }
 template <typename A>
 void Visit(A& a, PolicyConfig& v) {

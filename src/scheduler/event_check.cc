@@ -66,7 +66,32 @@ absl::Status Check(const ReplicaAttached& event) {
       spec.models.size() > kReplicaModelsMax || spec.cost.size() > kCostPointsMax) {
     return Invalid("REPLICA_INVALID", "a replica's token budget, quantum, models or costs");
   }
+  if (!In(spec.weights_bytes, 0, kWeightsBytesMax) || !In(spec.adapter_ns, 0, kLoadNanosMax)) {
+    return Invalid("REPLICA_INVALID",
+                   absl::StrCat("a replica's memory for weights must be 0 (fixed) to ",
+                                kWeightsBytesMax, " bytes, its adapters' cost 0 to ",
+                                kLoadNanosMax, " ns; they are ", spec.weights_bytes, " and ",
+                                spec.adapter_ns));
+  }
   return absl::OkStatus();
+}
+
+absl::Status Check(const WeightsKnown& event) {
+  if (!In(event.bytes, 1, kWeightsBytesMax)) {
+    return Invalid("WEIGHTS_INVALID", absl::StrCat("weights must be of 1 to ", kWeightsBytesMax,
+                                                   " bytes; they are of ", event.bytes));
+  }
+  if (!In(event.load_ns, 1, kLoadNanosMax)) {
+    return Invalid("WEIGHTS_INVALID", absl::StrCat("loading weights must take 1 to ", kLoadNanosMax,
+                                                   " ns; it takes ", event.load_ns));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Check(const WeightsLoaded& event) {
+  if (event.duration_ns >= 0) return absl::OkStatus();
+  return Invalid("WEIGHTS_INVALID", absl::StrCat("loading weights must take 0 ns or more; it took ",
+                                                 event.duration_ns));
 }
 
 template <typename T>

@@ -20,6 +20,11 @@ enum class Rule : uint8_t {
   kMemberDeadlines,
   kMoveBits,     // G11: only to equal bits
   kMoveBetween,  // G11: only between two steps
+  kResidentOnly,   // G12: a batch's weights are there
+  kPinnedWeights,  // G12: weights in use stay
+  kWeightsMemory,  // G12: within the memory
+  kWeightsStay,    // G13: as long as kStayPerLoad says
+  kWeightsTurn,    // G14: everybody's weights get their turn
 };
 
 // Only the tests' own build of this layer can break a rule; in the product the answer is a

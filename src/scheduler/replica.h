@@ -30,6 +30,7 @@ struct PlanItem {
   TenantId tenant = 0;
   Position at;
   int64_t tokens = 0;
+  int64_t weight = 0;   // its part of what the quantum takes
   int64_t solo_ns = 0;  // of this quantum, alone
   int64_t predicted_share_ns = 0;
 };
@@ -39,6 +40,7 @@ struct Plan {
   uint64_t sequence = 0;
   Stage stage = Stage::kEncode;
   int64_t tokens = 0;
+  int adapters = 0;  // different ones
   int32_t segments = 1;
   int32_t segments_of_step = 1;
   int64_t predicted_ns = 0;
@@ -51,6 +53,7 @@ struct GroupKey {
   ModelId model = 0;
   int64_t owner = -1;  // the tenant whose own replicas they are; -1: shared
   bool media = false;  // the media pool's, of every model
+  uint32_t adapter = 0;  // that all of them need, if it is one that is loaded by itself
   auto operator<=>(const GroupKey&) const = default;
 };
 

@@ -320,6 +320,8 @@ class World {
     if (job.checkpoint == 0) job.numerics = 0;
     job.next = FirstPosition(job.spec, job.checkpoint);
   }
+  void On(const EvictWeights&) {}  // no replica here loads weights (residency_trace.cc)
+  void On(const LoadWeights&) {}
   void On(const JobQuarantined& quarantined) { jobs_.erase(quarantined.job); }
   void On(const JobRefused& refused) {
     const LiveJob& job = jobs_.at(refused.job);
