@@ -15,8 +15,8 @@ constexpr double kCorrectionMax = 1000.0;
 
 }  // namespace
 
-CostTable::CostTable(const std::vector<CostPoint>& points,
-                     const std::vector<CostLearned>& learned, int64_t adapter_ns)
+CostTable::CostTable(const std::vector<CostPoint>& points, const std::vector<CostLearned>& learned,
+                     int64_t adapter_ns)
     : adapter_ns_(std::max<int64_t>(0, adapter_ns)) {
   correction_.fill(1.0);
   for (const CostPoint& point : points) {
@@ -76,8 +76,9 @@ int64_t CostTable::Predict(Stage stage, int64_t tokens, size_t adapters) const {
 }
 
 void CostTable::Observe(Stage stage, int64_t tokens, int64_t actual_ns, int adapters) {
-  const int64_t own_ns =
-      stage == Stage::kDenoise ? std::max<int64_t>(1, actual_ns - adapter_ns_ * adapters) : actual_ns;
+  const int64_t own_ns = stage == Stage::kDenoise
+                             ? std::max<int64_t>(1, actual_ns - adapter_ns_ * adapters)
+                             : actual_ns;
   const double ratio =
       std::clamp(static_cast<double>(own_ns) / static_cast<double>(Profile(stage, tokens)),
                  kCorrectionMin, kCorrectionMax);

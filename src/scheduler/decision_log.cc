@@ -156,6 +156,8 @@ void Visit(A& a, WeightsEvicted& v) {
   a(v.replica, v.weights);
 }
 template <typename A>
+void Visit(A&, ClockTicked&) {}
+template <typename A>
 void Visit(A& a, OpenSlot& v) {
   a(v.replica, v.job, v.slot, v.epoch, v.resume_step, v.from_replica, v.from_slot, v.from_epoch);
 }

@@ -69,9 +69,8 @@ absl::Status Check(const ReplicaAttached& event) {
   if (!In(spec.weights_bytes, 0, kWeightsBytesMax) || !In(spec.adapter_ns, 0, kLoadNanosMax)) {
     return Invalid("REPLICA_INVALID",
                    absl::StrCat("a replica's memory for weights must be 0 (fixed) to ",
-                                kWeightsBytesMax, " bytes, its adapters' cost 0 to ",
-                                kLoadNanosMax, " ns; they are ", spec.weights_bytes, " and ",
-                                spec.adapter_ns));
+                                kWeightsBytesMax, " bytes, its adapters' cost 0 to ", kLoadNanosMax,
+                                " ns; they are ", spec.weights_bytes, " and ", spec.adapter_ns));
   }
   return absl::OkStatus();
 }

@@ -18,8 +18,8 @@ enum class Rule : uint8_t {
   kPure,             // G10
   kIsolation,
   kMemberDeadlines,
-  kMoveBits,     // G11: only to equal bits
-  kMoveBetween,  // G11: only between two steps
+  kMoveBits,       // G11: only to equal bits
+  kMoveBetween,    // G11: only between two steps
   kResidentOnly,   // G12: a batch's weights are there
   kPinnedWeights,  // G12: weights in use stay
   kWeightsMemory,  // G12: within the memory

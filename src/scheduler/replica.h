@@ -51,8 +51,8 @@ struct Plan {
 // Jobs of one model that may run on the same replicas.
 struct GroupKey {
   ModelId model = 0;
-  int64_t owner = -1;  // the tenant whose own replicas they are; -1: shared
-  bool media = false;  // the media pool's, of every model
+  int64_t owner = -1;    // the tenant whose own replicas they are; -1: shared
+  bool media = false;    // the media pool's, of every model
   uint32_t adapter = 0;  // that all of them need, if it is one that is loaded by itself
   auto operator<=>(const GroupKey&) const = default;
 };

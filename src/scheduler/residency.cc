@@ -59,6 +59,7 @@ void Residency::Detach(ReplicaId id) {
   while (!it->second.entries.empty()) {
     Remove(it->second, id, it->second.entries.begin()->first);
   }
+  draining_.erase(id);
   replicas_.erase(it);
 }
 
@@ -255,8 +256,8 @@ bool Residency::MayHold(const Replica& replica, const Key& key) const {
 }
 
 std::optional<std::vector<WeightsId>> Residency::MakeRoom(const Replica& replica, const Key& key,
-                                                          double worth, bool turn, int64_t now_ns,
-                                                          double& loss) const {
+                                                          double worth, bool turn, bool in_use,
+                                                          int64_t now_ns, double& loss) const {
   loss = 0;
   std::vector<WeightsId> evict;
   int64_t missing = replica.used + catalog_.at(key.weights).bytes - replica.bytes;
@@ -276,8 +277,8 @@ std::optional<std::vector<WeightsId>> Residency::MakeRoom(const Replica& replica
     // Adapters of the model follow it in order.
     for (; it != replica.entries.end() && it->first.model == of; ++it) {
       const auto& [weights, entry] = *it;
-      const bool kept = (entry.pins > 0 && !Broken(Rule::kPinnedWeights)) ||
-                        entry.state != State::kResident ||
+      const bool used = entry.pins > 0 && !in_use && !Broken(Rule::kPinnedWeights);
+      const bool kept = used || entry.state != State::kResident || entry.bytes == 0 ||
                         (now_ns < entry.stays_until && !Broken(Rule::kWeightsStay));
       const Key victim{replica.owner, weights};
       const auto demand = demands_.find(victim);
@@ -320,7 +321,7 @@ std::optional<std::vector<WeightsId>> Residency::MakeRoom(const Replica& replica
   return evict;
 }
 
-std::optional<Residency::Choice> Residency::Place(const Key& key, const Demand& demand,
+std::optional<Residency::Choice> Residency::Place(const Key& key, const Demand& demand, bool in_use,
                                                   int64_t now_ns) {
   const double worth = Worth(key, demand, demand.copies + demand.loading + 1, now_ns);
   const bool turn = HasTurn(key, demand, now_ns);
@@ -332,12 +333,13 @@ std::optional<Residency::Choice> Residency::Place(const Key& key, const Demand& 
   for (int i = 0; i < tries; ++i, ++it) {
     if (it == replicas_.end()) it = replicas_.begin();
     const Replica& replica = it->second;
-    if (!MayHold(replica, key)) continue;
+    if (!MayHold(replica, key) || (in_use && replica.drains_for)) continue;
     double loss = 0;
-    auto evict = MakeRoom(replica, key, worth, turn, now_ns, loss);
+    auto evict = MakeRoom(replica, key, worth, turn, in_use, now_ns, loss);
     const int64_t free = replica.bytes - replica.used;
     if (!evict || loss > least || (loss == least && best && free <= most_free)) continue;
-    best = Choice{it->first, key.weights, *std::move(evict)};
+    best = Choice{in_use ? Choice::Kind::kDrain : Choice::Kind::kLoad, it->first, key.weights,
+                  *std::move(evict)};
     least = loss;
     most_free = free;
   }
@@ -382,37 +384,81 @@ std::vector<Residency::Key> Residency::Claims(int64_t now_ns) {
 
 void Residency::Begin(const Choice& choice, int64_t now_ns) {
   Replica& replica = replicas_.at(choice.replica);
-  for (const WeightsId& weights : choice.evict) {
+  for (const WeightsId& weights : choice.others) {
+    if (choice.kind != Choice::Kind::kLoad) {
+      replica.entries.at(weights).drains = choice.kind == Choice::Kind::kDrain;
+      continue;
+    }
     Remove(replica, choice.replica, weights);
     Demand& lost = demands_.at({replica.owner, weights});
     if (lost.waiting > 0) Wait(lost, now_ns);
   }
-  const Known& known = catalog_.at(choice.load);
-  Entry& entry = replica.entries[choice.load];
+  if (choice.kind == Choice::Kind::kDrain) {
+    replica.drains_for = choice.weights;
+    draining_.insert(choice.replica);
+  } else if (choice.kind == Choice::Kind::kRejoin) {
+    replica.drains_for.reset();
+    draining_.erase(choice.replica);
+  }
+  if (choice.kind != Choice::Kind::kLoad) return;
+  const Known& known = catalog_.at(choice.weights);
+  Entry& entry = replica.entries[choice.weights];
   entry.bytes = known.bytes;
   entry.began_ns = now_ns;
   entry.overdue_ns = now_ns + kOverduePerLoad * known.load_ns;
   replica.used += entry.bytes;
   ++replica.loads;
-  ++demands_.at({replica.owner, choice.load}).loading;
-  due_.insert({entry.overdue_ns, choice.replica, choice.load});
+  ++demands_.at({replica.owner, choice.weights}).loading;
+  due_.insert({entry.overdue_ns, choice.replica, choice.weights});
 }
 
 std::optional<Residency::Choice> Residency::Choose(int64_t now_ns) {
-  if (wanted_.empty() || replicas_.empty()) return std::nullopt;
+  lacks_ = lacks_ && !wanted_.empty();
+  if (replicas_.empty() || (wanted_.empty() && draining_.empty())) return std::nullopt;
   MarkOverdue(now_ns);
   if (now_ns < quiet_until_ns_) return std::nullopt;
+  auto choice = Rejoin();
   int tried = 0;
-  for (const Key& key : Claims(now_ns)) {
-    auto choice = Place(key, demands_.at(key), now_ns);
-    if (choice) {
-      Begin(*choice, now_ns);
-      return choice;
+  const std::vector<Key> claims = Claims(now_ns);
+  for (auto key = claims.begin(); key != claims.end() && !choice; ++key) {
+    const Demand& demand = demands_.at(*key);
+    choice = Place(*key, demand, false, now_ns);
+    if (!choice && HasTurn(*key, demand, now_ns) && !DrainsFor(*key)) {
+      choice = Place(*key, demand, true, now_ns);
     }
     if (++tried == kClaimsTriedMax) break;
   }
-  quiet_until_ns_ = now_ns + kLookAgainNs;
+  if (choice) {
+    Begin(*choice, now_ns);
+  } else {
+    quiet_until_ns_ = now_ns + kLookAgainNs;
+    lacks_ = !claims.empty() || std::any_of(wanted_.begin(), wanted_.end(), [this](const Key& key) {
+      const Demand& demand = demands_.at(key);
+      return demand.copies + demand.loading == 0;
+    });
+  }
+  return choice;
+}
+
+std::optional<Residency::Choice> Residency::Rejoin() {
+  for (const ReplicaId id : draining_) {
+    const Replica& replica = replicas_.at(id);
+    const Demand& demand = demands_.at({replica.owner, *replica.drains_for});
+    if (demand.waiting > 0 && demand.copies + demand.loading == 0) continue;
+    Choice choice{Choice::Kind::kRejoin, id, *replica.drains_for, {}};
+    for (const auto& [weights, entry] : replica.entries) {
+      if (entry.drains) choice.others.push_back(weights);
+    }
+    return choice;
+  }
   return std::nullopt;
+}
+
+bool Residency::DrainsFor(const Key& key) const {
+  return std::any_of(draining_.begin(), draining_.end(), [&](ReplicaId id) {
+    const Replica& replica = replicas_.at(id);
+    return replica.owner == key.owner && replica.drains_for == key.weights;
+  });
 }
 
 // ---- questions ----
@@ -486,8 +532,8 @@ std::vector<std::string> Residency::BrokenInvariants() const {
   for (const auto& [key, demand] : demands_) {
     const auto it = copies.find(key);
     if (demand.copies != (it == copies.end() ? 0 : it->second) || demand.waiting < 0) {
-      broken.push_back(absl::StrCat("lost count of weights ", key.weights.model, "/",
-                                    key.weights.adapter));
+      broken.push_back(
+          absl::StrCat("lost count of weights ", key.weights.model, "/", key.weights.adapter));
     }
   }
   return broken;

@@ -19,10 +19,10 @@ H AbslHashValue(H h, const WeightsId& weights) {
   return H::combine(std::move(h), weights.model, weights.adapter);
 }
 
-// Which weights are where, who waits for which, and what is to be loaded and evicted for it. Only of
-// replicas with a memory of their own for weights (ReplicaSpec::weights_bytes); the others have all
-// that they serve as long as they live. Bookkeeping alone: whoever owns it (scheduler_residency.cc)
-// tells it what happens, and carries out what it chooses.
+// Which weights are where, who waits for which, and what is to be loaded and evicted for it. Only
+// of replicas with a memory of their own for weights (ReplicaSpec::weights_bytes); the others have
+// all that they serve as long as they live. Bookkeeping alone: whoever owns it
+// (scheduler_residency.cc) tells it what happens, and carries out what it chooses.
 //
 // Worth: what weights are worth to a replica is the work that asked for them lately (halved every
 // kDemandHalfNs) and waits for them now, over their copies, times what loading them takes: how long
@@ -42,9 +42,15 @@ class Residency {
     }
   };
   struct Choice {
+    enum class Kind : uint8_t {
+      kLoad,    // load `weights` in place of `others`
+      kDrain,   // no new job is to use `others` there, so that they can make room for `weights`
+      kRejoin,  // `others` may be used again
+    };
+    Kind kind = Kind::kLoad;
     ReplicaId replica = 0;
-    WeightsId load;
-    std::vector<WeightsId> evict;  // before it
+    WeightsId weights;
+    std::vector<WeightsId> others;
   };
 
   // ---- what there is ----
@@ -54,7 +60,9 @@ class Residency {
   void Attach(ReplicaId id, const ReplicaSpec& spec);
   void Detach(ReplicaId id);
   bool Manages(ReplicaId id) const { return replicas_.contains(id); }
+  // No replica loads weights; no weights are known that one could load.
   bool empty() const { return replicas_.empty(); }
+  bool unused() const { return catalog_.empty(); }
   bool Resident(ReplicaId id, const WeightsId& weights) const;
   std::vector<WeightsId> ResidentOf(ReplicaId id) const;
 
@@ -77,6 +85,8 @@ class Residency {
   // What to load next, and what to evict for it, as if both were done; nothing when all is well, or
   // nothing can be done about it.
   std::optional<Choice> Choose(int64_t now_ns);
+  // Something is wanted that could not be loaded yet.
+  bool wants_clock() const { return lacks_; }
 
   // ---- questions ----
   // Until a replica would have them all; 0: one has; kNoDeadline: none could.
@@ -114,12 +124,14 @@ class Residency {
     int64_t overdue_ns = 0;   // when it is no longer waited for
     int64_t stays_until = 0;  // once it is resident
     int pins = 0;
+    bool drains = false;
   };
   struct Replica {
     int64_t owner = -1;
     int64_t bytes = 0;
     int64_t used = 0;
     int loads = 0;  // under way, overdue ones left out
+    std::optional<WeightsId> drains_for;
     absl::btree_map<WeightsId, Entry> entries;
   };
 
@@ -135,14 +147,16 @@ class Residency {
   // Jobs have waited for them long enough to go before what is worth more.
   bool HasTurn(const Key& key, const Demand& demand, int64_t now_ns) const;
   // What to evict there for the weights; nothing when that is not possible or not worth it.
-  // `loss`: what the evicted are worth.
+  // `loss`: what the evicted are worth. `in_use`: those in use count as if they were not.
   std::optional<std::vector<WeightsId>> MakeRoom(const Replica& replica, const Key& key,
-                                                 double worth, bool turn, int64_t now_ns,
-                                                 double& loss) const;
+                                                 double worth, bool turn, bool in_use,
+                                                 int64_t now_ns, double& loss) const;
   bool MayHold(const Replica& replica, const Key& key) const;
   // What is wanted and lacks a copy, the most urgent first.
   std::vector<Key> Claims(int64_t now_ns);
-  std::optional<Choice> Place(const Key& key, const Demand& demand, int64_t now_ns);
+  std::optional<Choice> Place(const Key& key, const Demand& demand, bool in_use, int64_t now_ns);
+  std::optional<Choice> Rejoin();
+  bool DrainsFor(const Key& key) const;
   void Begin(const Choice& choice, int64_t now_ns);
 
   absl::flat_hash_map<WeightsId, Known> catalog_;
@@ -155,6 +169,8 @@ class Residency {
   ReplicaId next_replica_ = 0;
   // Nothing could be done when it was last looked at: the next look is then, or at a change.
   int64_t quiet_until_ns_ = 0;
+  bool lacks_ = false;
+  absl::btree_set<ReplicaId> draining_;
 };
 
 }  // namespace darkroom::scheduler

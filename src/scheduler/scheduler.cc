@@ -23,6 +23,8 @@ void Scheduler::Handle(const Event& event, int64_t now_ns, std::vector<Command>&
   std::visit([&](const auto& e) { On(e, commands); }, event);
   Dispatch(commands);
   OrderLoads(commands);
+  // What was to make room for others may be used again.
+  if (!touched_replicas_.empty()) Dispatch(commands);
 }
 
 // ---- replicas ----

@@ -92,6 +92,8 @@ class Scheduler {
   size_t job_count() const { return jobs_.size(); }
   size_t running_count() const { return running_; }
   double VirtualTime(TenantId tenant) const { return fair_.VirtualTime(tenant); }
+  // Jobs wait for weights that are not on their way: ClockTicked may change that.
+  bool wants_clock() const { return residency_.wants_clock(); }
   double epsilon() const { return cost_error_.Epsilon(); }
 
   // The invariants of the bookkeeping that do not hold, in words. For tests.
@@ -141,6 +143,7 @@ class Scheduler {
   void On(const WeightsLoaded& event, std::vector<Command>& commands);
   void On(const WeightsFailed& event, std::vector<Command>& commands);
   void On(const WeightsEvicted& event, std::vector<Command>& commands);
+  void On(const ClockTicked&, std::vector<Command>&) {}
   // Loads what jobs wait for and is not there, evicting what is worth less.
   void OrderLoads(std::vector<Command>& commands);
   // The replica serves the group from now on, and no longer does.

@@ -32,8 +32,7 @@ void WeighAdapters(int64_t adapter_ns, const std::vector<Job*>& jobs, Plan& plan
   for (size_t i = 0; i < jobs.size(); ++i) {
     const uint32_t adapter = jobs[i]->spec.adapter;
     PlanItem& item = plan.items[i];
-    item.weight =
-        static_cast<int64_t>(static_cast<__int128>(rest_ns) * item.tokens / plan.tokens);
+    item.weight = static_cast<int64_t>(static_cast<__int128>(rest_ns) * item.tokens / plan.tokens);
     if (adapter == 0) continue;
     const auto users = std::count_if(jobs.begin(), jobs.end(), [adapter](const Job* job) {
       return job->spec.adapter == adapter;

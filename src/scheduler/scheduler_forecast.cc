@@ -67,8 +67,9 @@ void Scheduler::SnapshotReplicas(const std::vector<std::pair<ReplicaId, int64_t>
 
 bool Scheduler::SnapshotWaiting(const Group& group, std::vector<ForecastJob>& jobs) const {
   // A part of what waits, where the replicas are a part of all.
-  const size_t stride = (group.replicas.size() + kForecastReplicasMax - 1) /
-                        static_cast<size_t>(kForecastReplicasMax);
+  const size_t replicas = std::max<size_t>(1, group.replicas.size());
+  const size_t stride =
+      (replicas + kForecastReplicasMax - 1) / static_cast<size_t>(kForecastReplicasMax);
   size_t seen = 0;
   int played = 0;
   for (int rank = 0; rank < kLanes && played < kForecastJobsMax; ++rank) {

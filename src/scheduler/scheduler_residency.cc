@@ -41,12 +41,22 @@ void Scheduler::OrderLoads(std::vector<Command>& commands) {
     if (!choice) return;
     Replica& replica = replicas_.at(choice->replica);
     const int64_t owner = replica.spec.dedicated_to ? int64_t{*replica.spec.dedicated_to} : -1;
-    for (const WeightsId& weights : choice->evict) {
-      Leave(choice->replica, replica,
-            {.model = weights.model, .owner = owner, .adapter = weights.adapter});
-      commands.push_back(EvictWeights{choice->replica, weights});
+    using Kind = Residency::Choice::Kind;
+    for (const WeightsId& weights : choice->others) {
+      const GroupKey key{.model = weights.model, .owner = owner, .adapter = weights.adapter};
+      if (choice->kind == Kind::kRejoin) {
+        Join(choice->replica, replica, key);
+        touched_replicas_.insert(choice->replica);
+      } else if (!Broken(Rule::kResidentOnly)) {
+        Leave(choice->replica, replica, key);
+      }
+      if (choice->kind == Kind::kLoad) {
+        commands.push_back(EvictWeights{choice->replica, weights});
+      }
     }
-    commands.push_back(LoadWeights{choice->replica, choice->load});
+    if (choice->kind == Kind::kLoad) {
+      commands.push_back(LoadWeights{choice->replica, choice->weights});
+    }
   }
 }
 
@@ -129,7 +139,7 @@ std::vector<Residency::Key> Scheduler::WeightsOf(const Job& job) const {
 }
 
 void Scheduler::AskForWeights(const Job& job) {
-  if (residency_.empty()) return;
+  if (residency_.unused()) return;
   // Who has had more than its share has a tenth of a say in what stays.
   const double share = fair_.Protected(job.spec.tenant) ? 1.0 : 0.1;
   for (const Residency::Key& key : WeightsOf(job)) {
@@ -139,7 +149,7 @@ void Scheduler::AskForWeights(const Job& job) {
 
 void Scheduler::WaitForWeights(Job& job, bool waits) {
   if (job.in_media || job.wants_weights == waits) return;
-  if (waits && residency_.empty()) return;
+  if (waits && residency_.unused()) return;
   job.wants_weights = waits;
   for (const Residency::Key& key : WeightsOf(job)) {
     if (waits) {

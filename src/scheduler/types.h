@@ -182,9 +182,11 @@ struct WeightsEvicted {
   ReplicaId replica = 0;
   WeightsId weights;
 };
+// Time passed. Whoever has the scheduler load weights tells it so while wants_clock() says it.
+struct ClockTicked {};
 using Event = std::variant<ReplicaAttached, ReplicaLost, TenantWeight, TenantLimits, TenantRemoved,
                            JobSubmitted, JobReleased, JobEnded, PlanFinished, WeightsKnown,
-                           WeightsLoaded, WeightsFailed, WeightsEvicted>;
+                           WeightsLoaded, WeightsFailed, WeightsEvicted, ClockTicked>;
 
 // Commands.
 struct OpenSlot {

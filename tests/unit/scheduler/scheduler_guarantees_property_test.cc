@@ -5,6 +5,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
+#include "residency_trace.h"
 #include "scheduler_pressure.h"
 #include "scheduler_trace.h"
 
@@ -29,11 +30,26 @@ TEST(SchedulerGuaranteesTest, HoldOnRandomTraces) {
   }
 }
 
+TEST(SchedulerGuaranteesTest, HoldWhereWeightsComeAndGo) {
+  const uint64_t first = FromEnvironment("DARKROOM_FIRST_TRACE", 1);
+  const uint64_t count = FromEnvironment("DARKROOM_TRACES", 2000);
+  for (uint64_t seed = first; seed < first + count; ++seed) {
+    const ResidencyTrace trace = RandomResidencyTrace(seed);
+    const std::string broken = RunResidencyTrace(trace);
+    if (broken.empty()) continue;
+    const ResidencyTrace smaller = ShrinkResidency(trace);
+    FAIL() << "trace " << seed << " breaks " << broken << "\nshrunk, " << RunResidencyTrace(smaller)
+           << "\n"
+           << DescribeResidency(smaller);
+  }
+}
+
 TEST(SchedulerGuaranteesTest, HoldUnderPressure) {
   const uint64_t first = FromEnvironment("DARKROOM_FIRST_TRACE", 1);
   const uint64_t count = FromEnvironment("DARKROOM_TRACES", 2000) / 50 + 1;
   for (uint64_t seed = first; seed < first + count; ++seed) {
     ASSERT_EQ(RunSharesTrace(seed), "") << "trace " << seed;
+    ASSERT_EQ(RunTurnTrace(seed), "") << "trace " << seed;
     ASSERT_EQ(RunReserveTrace(seed), "") << "trace " << seed;
   }
 }

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
+#include "residency_trace.h"
 #include "scheduler/mutation.h"
 #include "scheduler_pressure.h"
 #include "scheduler_trace.h"
@@ -17,7 +18,9 @@ std::string FirstBreach() {
   for (uint64_t seed = 1; seed <= kTraces; ++seed) {
     std::string broken = RunTrace(RandomTrace(seed));
     if (broken.empty() && seed <= 5) broken = RunSharesTrace(seed);
+    if (broken.empty()) broken = RunResidencyTrace(RandomResidencyTrace(seed));
     if (broken.empty() && seed <= 5) broken = RunReserveTrace(seed);
+    if (broken.empty() && seed <= 5) broken = RunTurnTrace(seed);
     if (!broken.empty()) return broken;
   }
   return "";
@@ -49,7 +52,9 @@ INSTANTIATE_TEST_SUITE_P(
                       Mutant{Rule::kOwnSequence, "G9"}, Mutant{Rule::kPure, "G10"},
                       Mutant{Rule::kIsolation, "isolation"},
                       Mutant{Rule::kMemberDeadlines, "members"}, Mutant{Rule::kMoveBits, "G11"},
-                      Mutant{Rule::kMoveBetween, "G11"}));
+                      Mutant{Rule::kMoveBetween, "G11"}, Mutant{Rule::kResidentOnly, "G12"},
+                      Mutant{Rule::kPinnedWeights, "G12"}, Mutant{Rule::kWeightsMemory, "G12"},
+                      Mutant{Rule::kWeightsStay, "G13"}, Mutant{Rule::kWeightsTurn, "G14"}));
 
 }  // namespace
 }  // namespace darkroom::scheduler
