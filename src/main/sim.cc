@@ -66,6 +66,11 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->check(CLI::Range(1, simulator::kGpusMax));
   app.add_option("--load", flags.workload.load, "work offered over capacity")
       ->check(CLI::Range(0.01, 10.0));
+  app.add_option(
+         "--gpu-models", flags.workload.gpu_models,
+         "base models that an accelerator has room for, loaded in the trace's times; 0: all "
+         "weights are everywhere")
+      ->check(CLI::Range(0, 1000));
   app.add_option("--slo", flags.workload.deadline_slack, "deadline over time alone")
       ->check(CLI::Range(0.1, 1000.0));
   app.add_option("--requests", flags.workload.requests, "consecutive requests of each seed");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <queue>
 
 #include "simulator/random.h"
@@ -9,7 +10,7 @@
 namespace darkroom::simulator {
 namespace {
 
-enum class EventKind : uint8_t { kDone, kGpuLost, kGpuBack, kArrival };
+enum class EventKind : uint8_t { kDone, kLoaded, kGpuLost, kGpuBack, kArrival, kWake };
 
 struct Event {
   int64_t at_ns = 0;
@@ -99,6 +100,14 @@ class Run {
         world_.lost[static_cast<size_t>(event.index)] = false;
         policy_.OnGpuBack(world_, event.index);
         return;
+      case EventKind::kLoaded: {
+        const auto& [load, duration_ns] = loads_[static_cast<size_t>(event.index)];
+        Timed([&] { policy_.OnLoaded(world_, load, duration_ns); });
+        return;
+      }
+      case EventKind::kWake:
+        wakes_ = false;
+        return;
     }
   }
 
@@ -167,9 +176,30 @@ class Run {
       std::erase_if(world_.active, [&](JobIndex index) { return state(index).refused; });
     }
     for (Quantum& quantum : start_) Start(std::move(quantum));
+    BeginLoads();
+  }
+
+  int64_t DrawLoad(const Weights& weights) {
+    ++(weights.adapter == 0 ? result_.model_loads : result_.adapter_loads);
+    return LoadNanos(options_.seed, weights, ++load_counts_[weights]);
+  }
+
+  void BeginLoads() {
+    std::vector<WeightLoad> loads;
+    policy_.TakeLoads(loads);
+    for (const WeightLoad& load : loads) {
+      const int64_t duration_ns = DrawLoad(load.weights);
+      Push(world_.now_ns + duration_ns, EventKind::kLoaded, static_cast<int32_t>(loads_.size()));
+      loads_.emplace_back(load, duration_ns);
+    }
+    const int64_t wake_ns = policy_.WakeAt(world_);
+    if (wake_ns < 0 || wakes_ || world_.active.empty()) return;
+    wakes_ = true;
+    Push(std::max(wake_ns, world_.now_ns + 1), EventKind::kWake, 0);
   }
 
   void Start(Quantum quantum) {
+    for (const Weights& weights : quantum.loads) quantum.delay_ns += DrawLoad(weights);
     ++result_.quanta;
     double milli_units = 0;
     double share = 0;  // of a step
@@ -223,6 +253,9 @@ class Run {
   std::vector<double> factors_;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   uint64_t last_order_ = 0;
+  std::vector<std::pair<WeightLoad, int64_t>> loads_;  // that ever began, with what they take
+  std::map<Weights, int> load_counts_;
+  bool wakes_ = false;
   std::vector<Quantum> start_;
   std::vector<JobIndex> refused_;
   SimulationResult result_;

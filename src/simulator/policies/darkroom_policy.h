@@ -41,6 +41,9 @@ class DarkroomPolicy final : public Policy {
   void OnDone(const World& world, const Quantum& quantum, int64_t duration_ns) override;
   void OnGpuLost(const World& world, int gpu) override;
   void OnGpuBack(const World& world, int gpu) override;
+  void OnLoaded(const World& world, const WeightLoad& load, int64_t duration_ns) override;
+  int64_t WakeAt(const World& world) const override;
+  void TakeLoads(std::vector<WeightLoad>& loads) override;
   void Decide(const World& world, std::vector<Quantum>& start,
               std::vector<JobIndex>& refused) override;
 
@@ -49,6 +52,7 @@ class DarkroomPolicy final : public Policy {
  private:
   void AttachAll(const World& world);
   void Attach(const World& world, int gpu);
+  void TellWeights(const World& world);
   void Send(const World& world, const scheduler::Event& event);
 
   const DarkroomOptions options_;
@@ -62,6 +66,7 @@ class DarkroomPolicy final : public Policy {
   scheduler::ReplicaId last_replica_ = -1;
   absl::flat_hash_map<scheduler::ReplicaId, int> gpu_of_;
   std::vector<JobIndex> refused_;
+  std::vector<WeightLoad> loads_;
 };
 
 }  // namespace darkroom::simulator

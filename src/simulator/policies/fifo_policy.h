@@ -15,8 +15,12 @@ class FifoPolicy final : public Policy {
               std::vector<JobIndex>& refused) override;
 
  private:
+  // Begins a batch where there is none, and tells what it must load.
+  std::vector<Weights> Refresh(const World& world, int gpu, std::vector<JobIndex>& batch);
+
   std::vector<std::vector<JobIndex>> batches_;  // per accelerator
-  std::vector<bool> held_;                      // per job: in a batch
+  LruWeights weights_;
+  std::vector<bool> held_;  // per job: in a batch
 };
 
 }  // namespace darkroom::simulator

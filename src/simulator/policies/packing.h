@@ -14,8 +14,14 @@ inline constexpr int64_t kPeerKneeMilliUnits = 8000;
 std::vector<JobIndex> Idle(const World& world);
 
 // Gives each free accelerator a batch: takes jobs from the front of `order` while they fit under
-// the knee; the first always goes. With `equal_keys` only jobs of the first one's model join.
+// the knee; the first always goes. With `equal_keys`, and where weights are loaded, only jobs of
+// the first one's model join, and with adapters those that are there.
 void PackInOrder(const World& world, std::vector<JobIndex> order, bool equal_keys,
-                 std::vector<Quantum>& start);
+                 LruWeights& weights, std::vector<Quantum>& start);
+
+// Of those that wait, in order, the one that an accelerator begins with: the first whose weights it
+// holds or nobody does; when there is none, the first, whose weights get another copy.
+size_t HeadFor(const World& world, int gpu, const std::vector<JobIndex>& order,
+               const LruWeights& weights);
 
 }  // namespace darkroom::simulator

@@ -17,6 +17,7 @@ class VtcPolicy final : public Policy {
               std::vector<JobIndex>& refused) override;
 
  private:
+  LruWeights weights_;
   std::vector<double> counters_;  // milli-units times steps, per tenant
 };
 
