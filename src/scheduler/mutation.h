@@ -16,6 +16,9 @@ enum class Rule : uint8_t {
   kExactCharges,     // G7
   kOwnSequence,      // G9
   kPure,             // G10
+  kBudget,           // G8: no reservation beyond the budget
+  kReservation,      // G8: no charge beyond the reservation
+  kRelease,          // G8: what is left of a reservation is free again
   kIsolation,
   kMemberDeadlines,
   kMoveBits,       // G11: only to equal bits

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "escrow_trace.h"
 #include "gtest/gtest.h"
 #include "residency_trace.h"
 #include "scheduler_pressure.h"
@@ -41,6 +42,20 @@ TEST(SchedulerGuaranteesTest, HoldWhereWeightsComeAndGo) {
     FAIL() << "trace " << seed << " breaks " << broken << "\nshrunk, " << RunResidencyTrace(smaller)
            << "\n"
            << DescribeResidency(smaller);
+  }
+}
+
+TEST(SchedulerGuaranteesTest, BudgetsHold) {
+  const uint64_t first = FromEnvironment("DARKROOM_FIRST_TRACE", 1);
+  const uint64_t count = FromEnvironment("DARKROOM_TRACES", 2000);
+  for (uint64_t seed = first; seed < first + count; ++seed) {
+    const EscrowTrace trace = RandomEscrowTrace(seed);
+    const std::string broken = RunEscrowTrace(trace);
+    if (broken.empty()) continue;
+    const EscrowTrace smaller = ShrinkEscrow(trace);
+    FAIL() << "trace " << seed << " breaks " << broken << "\nshrunk, " << RunEscrowTrace(smaller)
+           << "\n"
+           << DescribeEscrow(smaller);
   }
 }
 
