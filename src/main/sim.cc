@@ -83,7 +83,6 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->check(CLI::Range(0.0, 1.0));
   app.add_option("--seeds", flags.seeds, "runs, each with a stretch of the trace of its own")
       ->check(CLI::Range(1, simulator::kSeedsMax));
-  app.add_option("--first-seed", flags.first_seed)->check(CLI::Range(0, 1 << 30));
   app.add_option("--priority", flags.priority, "of policy darkroom: strict or goodput")
       ->check(CLI::IsMember({"strict", "goodput"}));
   app.add_option("--burst-credit", flags.burst_credit_s, "of policy darkroom, in seconds")
@@ -215,6 +214,7 @@ int Main(int argc, char** argv) {
   CLI::App app{"Simulates the scheduler, and others' policies, on a trace of requests."};
   Flags flags;
   AddFlags(app, flags);
+  app.add_option("--first-seed", flags.first_seed)->check(CLI::Range(0, 1 << 30));
   app.footer("darkroom-sim --replay FILE runs a daemon's decision log again.");
   CLI11_PARSE(app, argc, argv);
   const auto experiment = Run(flags);

@@ -62,7 +62,8 @@ def main():
     with open(os.path.join(args.out, "weights.json"), "w", encoding="utf-8") as file:
         json.dump(results, file, indent=1)
         file.write("\n")
-    text = ["# W1 where weights have to be loaded", "Written by `tests/bench/scheduler_weights.py`."]
+    text = ["# W1 where weights have to be loaded"]
+    text += ["Written by `tests/bench/scheduler_weights.py`."]
     text += ["", *table(results, args.loads, args.rooms)]
     with open(os.path.join(args.out, "weights.md"), "w", encoding="utf-8") as file:
         file.write("\n".join(text) + "\n")
