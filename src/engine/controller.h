@@ -89,6 +89,9 @@ class Controller {
   // ---- admission (controller_admission.cc) ----
   // What speaks against a new generation before the scheduler is asked.
   absl::Status CheckNew(const Engine::Submit& submit, Now now);
+  // Answers a submission that was refused.
+  static void Refuse(CallId call, const std::string& tenant, const std::string& request_id,
+                     const std::string& request_hash, absl::Status status, Commands& commands);
   // Makes the record's jobs, and has the scheduler take all of them and hold them, or none.
   absl::Status Admit(GenerationRecord& record, Now now, Commands& commands);
   std::optional<scheduler::JobRefused> TakeHeld(const std::vector<scheduler::JobSpec>& specs,

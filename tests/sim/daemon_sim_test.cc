@@ -579,6 +579,37 @@ TEST_F(DaemonPromiseTest, AGuaranteeIsKeptBesideOthers) {
   EXPECT_LE(FromTimestamp(ended->end_time()), FromTimestamp(promised->request().deadline()));
 }
 
+TEST_F(DaemonPromiseTest, ARetryFindsItsGenerationWhateverANewOneIsRefusedFor) {
+  options_.tenants[0].generations_max = 1;
+  Boot();
+  Learn();
+  // At once, as the retry of a client that was too quick, and when all of it is over.
+  for (const int64_t later_ns : {int64_t{0}, int64_t{100'000'000}, int64_t{5'000'000'000}}) {
+    Engine::Submit submit = Request("gold", 30, 2);
+    submit.request.set_service_class(v1::SERVICE_CLASS_TARGET);
+    submit.request.set_request_id(absl::StrCat("request-", later_ns));
+    submit.request_hash = "hash";
+    std::vector<absl::StatusOr<v1::Generation>> answers;
+    const auto keep = [&](absl::StatusOr<v1::Generation> result) { answers.push_back(result); };
+    daemon_->Submit(submit, keep);
+    loop_.After(later_ns, [&] {
+      daemon_->Submit(submit, keep);
+      submit.request_hash = "another";
+      daemon_->Submit(submit, keep);
+      submit.request.set_request_id("a-new-one");
+      daemon_->Submit(submit, keep);
+    });
+    while (answers.size() < 4 || daemon_->live() > 0) ASSERT_TRUE(loop_.Step());
+    ASSERT_TRUE(answers[0].ok()) << answers[0].status();
+    ASSERT_TRUE(answers[1].ok()) << later_ns << ": " << answers[1].status();
+    EXPECT_EQ(answers[1]->name(), answers[0]->name());
+    EXPECT_EQ(ErrorReason(answers[2].status()), "REQUEST_ID_REUSED") << later_ns;
+    EXPECT_EQ(ErrorReason(answers[3].status()),
+              later_ns > 2'000'000'000 ? "DEADLINE_PASSED" : "QUEUE_FULL");
+  }
+  EXPECT_THAT(daemon_->complaints(), ::testing::IsEmpty());
+}
+
 TEST_F(DaemonPromiseTest, AClassAboveTheTenantsIsRefused) {
   Boot();
   Engine::Submit submit = Request("plain", 10, 5);

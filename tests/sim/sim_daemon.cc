@@ -178,6 +178,21 @@ void SimDaemon::Do(engine::ReplyFromStore& command) {
   Do(reply);
 }
 
+void SimDaemon::Do(engine::ReplyRefused& command) {
+  // Behind what is on its way to the store.
+  auto reply = std::make_shared<engine::Reply>(engine::Reply{command.call, command.status});
+  writes_.push_back({[this, reply, command] {
+                       auto found = store_->FindRequest(command.tenant, command.request_id,
+                                                        command.request_hash);
+                       const bool known = found.ok() || absl::IsAlreadyExists(found.status());
+                       if (known) reply->result = std::move(found);
+                     },
+                     [this, reply] { Do(*reply); }});
+  if (!std::exchange(commit_scheduled_, true)) {
+    Soon(100'000, 4'000'000, [this] { Commit(); });
+  }
+}
+
 void SimDaemon::Do(engine::WriteCreate& command) {
   auto state = std::make_shared<engine::CreateDone>(
       engine::CreateDone{command.call, command.create.generation.name(), command.queued,

@@ -82,6 +82,7 @@ class SimDaemon {
   void Do(engine::ReplyEstimate& command);
   void Do(engine::ReplyStatus&) {}
   void Do(engine::ReplyFromStore& command);
+  void Do(engine::ReplyRefused& command);
   void Do(engine::WriteCreate& command);
   void Do(engine::PrepareInputs& command);
   void Do(engine::WriteUpdate& command);
