@@ -20,6 +20,8 @@ enum class Rule : uint8_t {
   kMemberDeadlines,
   kMoveBits,     // G11: only to equal bits
   kMoveBetween,  // G11: only between two steps
+  kRevokedFree,  // a plan that was taken back costs its tenants nothing
+  kRevokedStep,  // its jobs go on from where they were before it
 };
 
 // Only the tests' own build of this layer can break a rule; in the product the answer is a

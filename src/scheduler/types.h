@@ -98,6 +98,8 @@ struct ReplicaSpec {
   // the same models and bits that allow it, too. `move_ns`: what taking over one of them takes.
   bool moves = false;
   int64_t move_ns = 0;
+  // A staged plan can be taken back while it has not begun (RevokePlan).
+  bool revokes = false;
 };
 
 // Events.
@@ -148,8 +150,19 @@ struct PlanFinished {
   int64_t duration_ns = 0;
   std::vector<Item> items;
 };
-using Event = std::variant<ReplicaAttached, ReplicaLost, TenantWeight, TenantLimits, TenantRemoved,
-                           JobSubmitted, JobReleased, JobEnded, PlanFinished>;
+// Answers RevokePlan: nothing of the plan has run, and nothing will.
+struct PlanRevoked {
+  ReplicaId replica = 0;
+  uint64_t sequence = 0;
+};
+// Answers RevokePlan: it came too late, the plan runs.
+struct PlanBegun {
+  ReplicaId replica = 0;
+  uint64_t sequence = 0;
+};
+using Event =
+    std::variant<ReplicaAttached, ReplicaLost, TenantWeight, TenantLimits, TenantRemoved,
+                 JobSubmitted, JobReleased, JobEnded, PlanFinished, PlanRevoked, PlanBegun>;
 
 // Commands.
 struct OpenSlot {
@@ -227,7 +240,13 @@ struct JobRefused {
   // The most steps that the wanted deadline allows; 0: none.
   int32_t offered_steps = 0;
 };
+// A better plan has turned up than this staged one. Answered by PlanRevoked or PlanBegun; its
+// PlanFinished means the latter. The replica gets no other plan until then.
+struct RevokePlan {
+  ReplicaId replica = 0;
+  uint64_t sequence = 0;
+};
 using Command = std::variant<OpenSlot, CloseSlot, RunPlan, Charge, JobFinished, JobRequeued,
-                             JobQuarantined, JobRefused>;
+                             JobQuarantined, JobRefused, RevokePlan>;
 
 }  // namespace darkroom::scheduler

@@ -84,6 +84,7 @@ class Clients {
     options.workers = static_cast<int>(loop_.Random(1, 3));
     options.slots = static_cast<int>(loop_.Random(1, 8));
     options.checkpoint_steps = static_cast<int>(loop_.Random(1, 6));
+    if (loop_.Chance(0.5)) options.quantum_ns_max = 30'000'000;
     daemon_ = std::make_unique<SimDaemon>(
         loop_, options,
         std::make_unique<testing::MemoryStore>(std::make_shared<testing::MemoryDisk>()));
@@ -124,6 +125,7 @@ class Clients {
 
   uint64_t digest() const { return daemon_->digest(); }
   int previews_seen() const { return previews_seen_; }
+  int plans_revoked() const { return daemon_->plans_revoked(); }
 
  private:
   v1::GenerateRequest Request(int i) {
@@ -261,16 +263,19 @@ class DaemonSimTest : public ::testing::Test {
     const int only = FromEnvironment("DARKROOM_SEED", 0);
     const int seeds = FromEnvironment("DARKROOM_SEEDS", 400);
     int previews_seen = 0;
+    int plans_revoked = 0;
     for (int seed = only > 0 ? only : 1; seed <= (only > 0 ? only : seeds); ++seed) {
       SCOPED_TRACE(::testing::Message() << "DARKROOM_SEED=" << seed);
       Clients clients(static_cast<uint64_t>(seed), plan);
       clients.Run();
       if (HasFailure()) return;
       previews_seen += clients.previews_seen();
+      plans_revoked += clients.plans_revoked();
     }
     // One seed alone may ask for none.
     if (only == 0) {
       EXPECT_GT(previews_seen, seeds) << "too few to have tested anything";
+      EXPECT_GT(plans_revoked, seeds / 4) << "too few to have tested anything";
     }
   }
 };

@@ -254,7 +254,9 @@ void SimDaemon::Do(engine::PurgeEnded&) {}
 void SimDaemon::Do(engine::StartWorker& command) {
   const WorkerId id = command.worker;
   auto worker = std::make_shared<SimWorker>(
-      loop_, [this, id, life = life_](v1::FromWorker message, std::vector<Payload> attachments) {
+      loop_, options_.quantum_ns_max,
+      [this, id, life = life_](v1::FromWorker message, std::vector<Payload> attachments) {
+        plans_revoked_ += message.plan_done().revoked() ? 1 : 0;
         if (message.has_plan_done()) {
           bool ran = false;
           for (const auto& job : message.plan_done().jobs()) ran = ran || !job.skipped();

@@ -49,7 +49,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Mutant{Rule::kOwnSequence, "G9"}, Mutant{Rule::kPure, "G10"},
                       Mutant{Rule::kIsolation, "isolation"},
                       Mutant{Rule::kMemberDeadlines, "members"}, Mutant{Rule::kMoveBits, "G11"},
-                      Mutant{Rule::kMoveBetween, "G11"}));
+                      Mutant{Rule::kMoveBetween, "G11"}, Mutant{Rule::kRevokedFree, "revocation"},
+                      Mutant{Rule::kRevokedStep, "G9"}));
 
 }  // namespace
 }  // namespace darkroom::scheduler

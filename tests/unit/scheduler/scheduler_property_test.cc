@@ -221,6 +221,7 @@ class World {
     job.next_step = job.checkpoint;
   }
   void On(const JobQuarantined& quarantined) { live_.erase(quarantined.job); }
+  void On(const RevokePlan& revoke) { ADD_FAILURE() << "asks replica " << revoke.replica; }
   void On(const JobRefused& refused) { ADD_FAILURE() << "job " << refused.job << " was refused"; }
 
   void CheckBatch(const RunPlan& plan) {
