@@ -51,6 +51,12 @@ class GenerationStore {
   // (GENERATION_DELETED) when it was used by a generation that has been deleted since.
   virtual absl::StatusOr<Created> Create(const NewGeneration& create) = 0;
 
+  // The generation, as it is now, that `request_id` made. NOT_FOUND (REQUEST_UNKNOWN) when none
+  // did; ALREADY_EXISTS as from Create.
+  virtual absl::StatusOr<v1::Generation> FindRequest(const std::string& tenant,
+                                                     const std::string& request_id,
+                                                     const std::string& request_hash) = 0;
+
   // Replaces the generation and appends `events` (with their sequence numbers set, ascending).
   // NOT_FOUND when it does not exist.
   virtual absl::Status Update(const v1::Generation& generation,

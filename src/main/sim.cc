@@ -9,6 +9,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "base/error.h"
+#include "main/sim_decisions.h"
 #include "main/sim_replay.h"
 #include "simulator/gentd26.h"
 #include "simulator/limits.h"
@@ -32,6 +33,7 @@ struct Flags {
   int first_seed = 1;
   double cost_error = 0;
   double burst_credit_s = 1000;
+  int64_t warmup_jobs = 100;
   bool json = false;
   bool stay = false;
   double move_ms = 1;
@@ -43,7 +45,7 @@ struct Flags {
   simulator::DarkroomOptions darkroom;
 };
 
-void AddFlags(CLI::App& app, Flags& flags) {
+void AddTraceFlags(CLI::App& app, Flags& flags) {
   app.add_option("--trace", flags.trace, "requests to replay (see --format)");
   app.add_option("--workload", flags.mix,
                  "trace: W1, a stretch of --trace; video: W3, pictures (--load) and clips")
@@ -56,10 +58,19 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--outage", flags.outage_s,
                  "W6: every accelerator in turn is lost once, for so many seconds")
       ->check(CLI::Range(0.0, 1e6));
+  app.add_option("--warmup-jobs", flags.warmup_jobs,
+                 "of --format decisions: jobs at the log's start from which costs are learned")
+      ->check(CLI::Range(1, 1'000'000'000));
+  app.add_option("--format", flags.format,
+                 "of the trace: gentd26, or decisions, a daemon's decision log, whose jobs are "
+                 "simulated beside what became of them")
+      ->check(CLI::IsMember({"gentd26", "decisions"}));
+}
+
+void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--quantum-ms", flags.quantum_ms,
                  "of policy darkroom: the longest quantum where a step can be cut; 0: whole steps")
       ->check(CLI::Range(0.0, 1e6));
-  app.add_option("--format", flags.format, "of the trace")->check(CLI::IsMember({"gentd26"}));
   app.add_option("--policy", flags.policy, "who schedules")
       ->check(CLI::IsMember(simulator::PolicyNames()));
   app.add_option("--gpus", flags.workload.gpus, "accelerators")
@@ -93,8 +104,10 @@ void AddFlags(CLI::App& app, Flags& flags) {
                  "of policy darkroom: thousandths of a 512x512 picture in a batch")
       ->check(CLI::Range(1, 1'000'000));
   app.add_option("--plans", flags.darkroom.plans_in_flight,
-                 "of policy darkroom: 2 stages a quantum ahead and never revokes it")
+                 "of policy darkroom: 2 stages a quantum ahead")
       ->check(CLI::Range(1, 8));
+  app.add_flag("--revoke", flags.darkroom.revokes,
+               "policy darkroom takes a staged quantum back when a better one turns up");
   app.add_flag("--stay", flags.stay,
                "policy darkroom leaves a started job on the accelerator where it began");
   app.add_option("--move-ms", flags.move_ms,
@@ -213,10 +226,14 @@ absl::StatusOr<simulator::Experiment> Run(Flags flags) {
 int Main(int argc, char** argv) {
   CLI::App app{"Simulates the scheduler, and others' policies, on a trace of requests."};
   Flags flags;
+  AddTraceFlags(app, flags);
   AddFlags(app, flags);
   app.add_option("--first-seed", flags.first_seed)->check(CLI::Range(0, 1 << 30));
   app.footer("darkroom-sim --replay FILE runs a daemon's decision log again.");
   CLI11_PARSE(app, argc, argv);
+  if (flags.format == "decisions") {
+    return DecisionsMain(flags.trace, flags.warmup_jobs, flags.json);
+  }
   const auto experiment = Run(flags);
   if (!experiment.ok()) {
     std::cerr << "darkroom-sim: " << experiment.status().message() << " ["

@@ -93,7 +93,7 @@ template <typename A>
 void Visit(A& a, ReplicaSpec& v) {
   a(v.stages, v.hardware, v.dedicated_to, v.models, v.any_model, v.slots, v.step_tokens_max,
     v.plans_in_flight_max, v.numerics, v.cost, v.learned, v.adapters_max, v.quantum_ns_max, v.moves,
-    v.move_ns, v.weights_bytes, v.adapter_ns);
+    v.move_ns, v.weights_bytes, v.adapter_ns, v.revokes);
 }
 template <typename A>
 void Visit(A& a, ReplicaAttached& v) {
@@ -157,6 +157,18 @@ void Visit(A& a, WeightsEvicted& v) {
 }
 template <typename A>
 void Visit(A&, ClockTicked&) {}
+template <typename A>
+void Visit(A& a, PlanRevoked& v) {
+  a(v.replica, v.sequence);
+}
+template <typename A>
+void Visit(A& a, PlanBegun& v) {
+  a(v.replica, v.sequence);
+}
+template <typename A>
+void Visit(A& a, RevokePlan& v) {
+  a(v.replica, v.sequence);
+}
 template <typename A>
 void Visit(A& a, OpenSlot& v) {
   a(v.replica, v.job, v.slot, v.epoch, v.resume_step, v.from_replica, v.from_slot, v.from_epoch);
@@ -353,22 +365,16 @@ void AppendDecision(const Event& event, int64_t now_ns, const std::vector<Comman
   AppendFrame(payload, log);
 }
 
-DecisionReplay::DecisionReplay(std::string_view log, size_t at, const PolicyConfig& config,
-                               int32_t steps)
-    : log_(log), at_(at), scheduler_(config) {
-  scheduler_.set_checkpoint_steps(steps);
-}
-
-absl::StatusOr<DecisionReplay> DecisionReplay::Open(std::string_view log) {
+absl::StatusOr<DecisionReader> DecisionReader::Open(std::string_view log) {
   const absl::Status invalid =
       Error(absl::StatusCode::kInvalidArgument, "DECISION_LOG_INVALID",
             "this is no decision log of this version, or its head is damaged");
   const auto frame = ReadFrame(log, 0);
   if (!frame.ok() || !frame->has_value()) return invalid;
-  std::string_view payload = **frame;
+  const std::string_view head = **frame;
   const std::string_view magic = kMagic;
-  if (payload.substr(0, magic.size()) != magic) return invalid;
-  Reader reader(payload.substr(magic.size()));
+  if (head.substr(0, magic.size()) != magic) return invalid;
+  Reader reader(head.substr(magic.size()));
   PolicyConfig config;
   int32_t steps = 0;
   reader(config, steps);
@@ -379,10 +385,14 @@ absl::StatusOr<DecisionReplay> DecisionReplay::Open(std::string_view log) {
                            config.reserve_share < 1 && config.size_weight >= 0 &&
                            config.size_weight <= 1;
   if (!reader.done() || steps < 1 || !policy_sane) return invalid;
-  return DecisionReplay(log, FrameBytes(payload), config, steps);
+  DecisionReader opened(log);
+  opened.policy_ = config;
+  opened.checkpoint_steps_ = steps;
+  opened.at_ = FrameBytes(head);
+  return opened;
 }
 
-absl::StatusOr<bool> DecisionReplay::Next() {
+absl::StatusOr<bool> DecisionReader::Next(Decision& decision) {
   if (at_ == log_.size()) return false;
   const auto frame = ReadFrame(log_, at_);
   if (!frame.ok()) {
@@ -396,32 +406,41 @@ absl::StatusOr<bool> DecisionReplay::Next() {
   }
   const std::string_view payload = **frame;
   Reader reader(payload);
-  int64_t now_ns = 0;
   uint8_t index = 0;
-  Event event;
-  uint32_t count = 0;
-  uint64_t sum = 0;
-  reader(now_ns, index);
+  reader(decision.now_ns, index);
   const bool known = index < std::variant_size_v<Event>;
-  if (known) ReadEvent(index, reader, event);
-  reader(count, sum);
+  if (known) ReadEvent(index, reader, decision.event);
+  reader(decision.commands, decision.digest);
   if (!known || !reader.done()) {
     return At("DECISION_LOG_DAMAGED", "is damaged: it is no event that this version knows",
               decisions_, at_);
   }
+  began_ = std::exchange(at_, at_ + FrameBytes(payload));
+  ++decisions_;
+  return true;
+}
+
+absl::StatusOr<DecisionReplay> DecisionReplay::Open(std::string_view log) {
+  const auto reader = DecisionReader::Open(log);
+  if (!reader.ok()) return reader.status();
+  return DecisionReplay(*reader);
+}
+
+absl::StatusOr<bool> DecisionReplay::Next() {
+  const auto more = reader_.Next(decision_);
+  if (!more.ok() || !*more) return more;
   ordered_.clear();
-  scheduler_.Handle(event, now_ns, ordered_);
+  scheduler_.Handle(decision_.event, decision_.now_ns, ordered_);
   bytes_.clear();
   EncodeCommands(ordered_, bytes_);
-  if (ordered_.size() != count || Fnv(bytes_) != sum) {
+  if (ordered_.size() != decision_.commands || Fnv(bytes_) != decision_.digest) {
     return At("DECISIONS_DIFFER",
-              absl::StrCat("gave ", count, " commands when it was recorded and gives ",
+              absl::StrCat("gave ", decision_.commands, " commands when it was recorded and gives ",
                            ordered_.size(), " others now"),
-              decisions_, at_);
+              decisions_, reader_.at());
   }
   ++decisions_;
-  commands_ += count;
-  at_ += FrameBytes(payload);
+  commands_ += decision_.commands;
   return true;
 }
 

@@ -30,6 +30,11 @@ inline constexpr int64_t kCandidateBatches = 3;
 inline constexpr int64_t kWorkPerMove = 32;
 // Replicas that are asked for a guarantee before a job is refused it.
 inline constexpr int kPlacementTriesMax = 64;
+// A staged plan is taken back only when it begins no sooner than this, and takes no less: asking
+// and planning anew take about a tenth of it.
+inline constexpr int64_t kRevisionLeadNs = 1'000'000;
+// Replicas whose staged plans one event may find outdated: bounds its time.
+inline constexpr int kRevisionReplicasMax = 64;
 // Jobs that wait, and replicas, which a forecast plays forward: bounds its time. What waits beyond
 // counts by its sum, and more replicas as if these were as many times faster.
 inline constexpr int kForecastJobsMax = 128;

@@ -28,6 +28,8 @@ enum class Rule : uint8_t {
   kWeightsMemory,  // G12: within the memory
   kWeightsStay,    // G13: as long as kStayPerLoad says
   kWeightsTurn,    // G14: everybody's weights get their turn
+  kRevokedFree,    // a plan that was taken back costs its tenants nothing
+  kRevokedStep,    // its jobs go on from where they were before it
 };
 
 // Only the tests' own build of this layer can break a rule; in the product the answer is a

@@ -4,7 +4,9 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <set>
+#include <tuple>
 #include <vector>
 
 #include "absl/container/btree_map.h"
@@ -45,6 +47,12 @@ struct Plan {
   int32_t segments_of_step = 1;
   int64_t predicted_ns = 0;
   int64_t move_ns = 0;  // before it, to take over jobs that come with it
+  // What it changed the replica's reserve by.
+  int64_t reserve_ns = 0;
+  // Where its head stood in the order. Empty: nothing that comes is better, because the reserve or
+  // a guarantee asked for it.
+  std::optional<std::tuple<int, int64_t, uint64_t>> head;
+  bool revoking = false;  // it was asked for, and there is no answer yet
   std::vector<PlanItem> items;
 };
 

@@ -21,6 +21,7 @@ void Scheduler::Handle(const Event& event, int64_t now_ns, std::vector<Command>&
   }
   MoveLate();
   std::visit([&](const auto& e) { On(e, commands); }, event);
+  Revise(event, commands);
   Dispatch(commands);
   OrderLoads(commands);
   // What was to make room for others may be used again.

@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -170,6 +171,8 @@ class Scheduler {
   // The hardware that will run what waits in a group that no replica serves yet; -1: none.
   int64_t HardwareFor(const Job& job);
 
+  void On(const PlanRevoked& event, std::vector<Command>& commands);
+  void On(const PlanBegun& event, std::vector<Command>& commands);
   void FinishItem(const Plan& plan, const PlanItem& item, const PlanFinished::Item& result,
                   int64_t nanos, std::vector<Command>& commands);
   // The job was in the plan that ran when its worker died.
@@ -222,6 +225,18 @@ class Scheduler {
   // A batch around the first guaranteed job that can go on; `otherwise` when none can.
   Batch FirstGuaranteed(const Replica& replica, int64_t room_ns, Batch otherwise) const;
   void SendPlan(ReplicaId id, Replica& replica, const Batch& batch, std::vector<Command>& commands);
+  static std::tuple<int, int64_t, uint64_t> PlaceOf(const Candidate& candidate) {
+    return {candidate.rank, candidate.key, candidate.job->arrival};
+  }
+
+  // ---- taking back staged plans (scheduler_revision.cc) ----
+  // Of the replicas that the event may have given something better than they have staged, the one
+  // whose staged plan begins first is asked to give it back.
+  void Revise(const Event& event, std::vector<Command>& commands);
+  // When the staged plan begins; nothing when there is none worth taking back.
+  std::optional<int64_t> StagedStart(const Replica& replica) const;
+  // A member has left it, or a job goes before its head.
+  bool Outdated(ReplicaId id, Replica& replica, int64_t start_ns);
 
   // ---- slots, queues and the indexes over them (scheduler_queues.cc) ----
   // The job has a slot on the replica from now on; it brings its latents if it had one elsewhere.

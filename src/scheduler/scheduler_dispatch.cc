@@ -86,6 +86,8 @@ bool Scheduler::DispatchOne(ReplicaId id, std::vector<Command>& commands) {
   if (it == replicas_.end()) return false;
   Replica& replica = it->second;
   if (static_cast<int>(replica.plans.size()) >= replica.spec.plans_in_flight_max) return false;
+  // Until the answer nobody knows from where its jobs go on.
+  if (!replica.plans.empty() && replica.plans.back().revoking) return false;
   if (Broken(Rule::kWorkConserving) && now_ns_ % 7 == 0) return false;
   if (DispatchMedia(id, replica, commands)) return true;
 
@@ -102,9 +104,12 @@ bool Scheduler::DispatchOne(ReplicaId id, std::vector<Command>& commands) {
   const size_t head = ChooseHead(replica, from_reserve);
   if (head == candidates_.size()) return false;
   Batch batch = Pack(replica, head, limit_ns, false);
+  const bool in_order = !from_reserve && batch.predicted_ns <= limit_ns;
   if (batch.predicted_ns > limit_ns) {
     batch = FirstGuaranteed(replica, room_ns, std::move(batch));
   }
+  const auto place = PlaceOf(candidates_[head]);
+  const int64_t reserve_ns = replica.reserve_ns;
   replica.reserve_ns +=
       static_cast<int64_t>(static_cast<double>(batch.predicted_ns) * config_.reserve_share);
   const Job* reserved = candidates_[head].job;
@@ -114,6 +119,8 @@ bool Scheduler::DispatchOne(ReplicaId id, std::vector<Command>& commands) {
                           reserved->spec.segments;
   }
   SendPlan(id, replica, batch, commands);
+  replica.plans.back().reserve_ns = replica.reserve_ns - reserve_ns;
+  if (in_order) replica.plans.back().head = place;
   return true;
 }
 
@@ -173,11 +180,8 @@ void Scheduler::Gather(ReplicaId id, Replica& replica, int64_t start_ns) {
     }
     GatherWaiting(id, replica, group.queue, looks, start_ns);
   }
-  std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
-    if (a.rank != b.rank) return a.rank < b.rank;
-    if (a.key != b.key) return a.key < b.key;
-    return a.job->arrival < b.job->arrival;
-  });
+  std::sort(candidates_.begin(), candidates_.end(),
+            [](const Candidate& a, const Candidate& b) { return PlaceOf(a) < PlaceOf(b); });
 }
 
 void Scheduler::GatherWaiting(ReplicaId id, const Replica& replica, const WaitQueue& queue,

@@ -110,6 +110,8 @@ struct ReplicaSpec {
   int64_t weights_bytes = 0;
   // Added to a denoising step for each different adapter in its batch.
   int64_t adapter_ns = 0;
+  // A staged plan can be taken back while it has not begun (RevokePlan).
+  bool revokes = false;
 };
 
 // Events.
@@ -184,9 +186,20 @@ struct WeightsEvicted {
 };
 // Time passed. Whoever has the scheduler load weights tells it so while wants_clock() says it.
 struct ClockTicked {};
-using Event = std::variant<ReplicaAttached, ReplicaLost, TenantWeight, TenantLimits, TenantRemoved,
-                           JobSubmitted, JobReleased, JobEnded, PlanFinished, WeightsKnown,
-                           WeightsLoaded, WeightsFailed, WeightsEvicted, ClockTicked>;
+// Answers RevokePlan: nothing of the plan has run, and nothing will.
+struct PlanRevoked {
+  ReplicaId replica = 0;
+  uint64_t sequence = 0;
+};
+// Answers RevokePlan: it came too late, the plan runs.
+struct PlanBegun {
+  ReplicaId replica = 0;
+  uint64_t sequence = 0;
+};
+using Event =
+    std::variant<ReplicaAttached, ReplicaLost, TenantWeight, TenantLimits, TenantRemoved,
+                 JobSubmitted, JobReleased, JobEnded, PlanFinished, PlanRevoked, PlanBegun,
+                 WeightsKnown, WeightsLoaded, WeightsFailed, WeightsEvicted, ClockTicked>;
 
 // Commands.
 struct OpenSlot {
@@ -274,7 +287,14 @@ struct LoadWeights {
   ReplicaId replica = 0;
   WeightsId weights;
 };
-using Command = std::variant<OpenSlot, CloseSlot, RunPlan, Charge, JobFinished, JobRequeued,
-                             JobQuarantined, JobRefused, EvictWeights, LoadWeights>;
+// A better plan has turned up than this staged one. Answered by PlanRevoked or PlanBegun; its
+// PlanFinished means the latter. The replica gets no other plan until then.
+struct RevokePlan {
+  ReplicaId replica = 0;
+  uint64_t sequence = 0;
+};
+using Command =
+    std::variant<OpenSlot, CloseSlot, RunPlan, Charge, JobFinished, JobRequeued, JobQuarantined,
+                 JobRefused, RevokePlan, EvictWeights, LoadWeights>;
 
 }  // namespace darkroom::scheduler

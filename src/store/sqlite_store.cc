@@ -134,6 +134,9 @@ class SqliteStore final : public GenerationStore {
   absl::Status Transact(absl::FunctionRef<absl::Status()> body) override;
   absl::StatusOr<int64_t> NextBoot() override;
   absl::StatusOr<Created> Create(const NewGeneration& create) override;
+  absl::StatusOr<v1::Generation> FindRequest(const std::string& tenant,
+                                             const std::string& request_id,
+                                             const std::string& request_hash) override;
   absl::Status Update(const v1::Generation& generation,
                       absl::Span<const v1::GenerateEvent> events) override;
   absl::StatusOr<v1::Generation> Get(const std::string& name) override;
@@ -238,26 +241,9 @@ absl::StatusOr<GenerationStore::Created> SqliteStore::CreateInTransaction(
   if (!name.ok()) return name.status();
 
   if (!create.request_id.empty()) {
-    GenerationName first{name->tenant, ""};
-    bool is_same = false;
-    {
-      SqliteQuery query(Statement(kSelectRequest));
-      query.Bind(name->tenant).Bind(create.request_id);
-      if (query.Next()) {
-        is_same = query.Text(0) == create.request_hash;
-        first.generation = std::string(query.Text(1));
-      }
-    }
-    if (!Status().ok()) return Status();
-    if (!first.generation.empty()) {
-      if (!is_same) return RequestIdReused(create.request_id);
-      auto generation = Get(first.ToString());
-      if (absl::IsNotFound(generation.status())) {
-        return RequestOfDeletedGeneration(create.request_id);
-      }
-      if (!generation.ok()) return generation.status();
-      return Created{false, *std::move(generation)};
-    }
+    auto first = FindRequest(name->tenant, create.request_id, create.request_hash);
+    if (first.ok()) return Created{false, *std::move(first)};
+    if (!absl::IsNotFound(first.status())) return first.status();
   }
 
   const auto place = Find(*name);
@@ -269,6 +255,28 @@ absl::StatusOr<GenerationStore::Created> SqliteStore::CreateInTransaction(
   Created created{true, create.generation};
   created.generation.set_etag(etag);
   return created;
+}
+
+absl::StatusOr<v1::Generation> SqliteStore::FindRequest(const std::string& tenant,
+                                                        const std::string& request_id,
+                                                        const std::string& request_hash) {
+  if (!Status().ok()) return Status();
+  GenerationName first{tenant, ""};
+  bool is_same = false;
+  {
+    SqliteQuery query(Statement(kSelectRequest));
+    query.Bind(tenant).Bind(request_id);
+    if (query.Next()) {
+      is_same = query.Text(0) == request_hash;
+      first.generation = std::string(query.Text(1));
+    }
+  }
+  if (!Status().ok()) return Status();
+  if (first.generation.empty()) return RequestUnknown(request_id);
+  if (!is_same) return RequestIdReused(request_id);
+  auto generation = Get(first.ToString());
+  if (absl::IsNotFound(generation.status())) return RequestOfDeletedGeneration(request_id);
+  return generation;
 }
 
 void SqliteStore::Insert(const GenerationName& name, const NewGeneration& create,

@@ -1,6 +1,7 @@
 #include "simulator/policies/darkroom_policy.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <utility>
 #include <variant>
@@ -43,6 +44,7 @@ void DarkroomPolicy::Attach(const World& world, int gpu) {
   spec.quantum_ns_max = options_.quantum_ns_max;
   spec.moves = options_.moves;
   spec.move_ns = options_.move_ns;
+  spec.revokes = options_.revokes;
   spec.models = {0};
   if (options_.equal_models) {
     std::set<uint32_t> models;
@@ -111,6 +113,7 @@ void DarkroomPolicy::OnGpuBack(const World& world, int gpu) {
 void DarkroomPolicy::Send(const World& world, const scheduler::Event& event) {
   commands_.clear();
   scheduler_.Handle(event, world.now_ns, commands_);
+  std::optional<scheduler::RevokePlan> revoke;
   for (scheduler::Command& command : commands_) {
     if (auto* run = std::get_if<scheduler::RunPlan>(&command)) {
       plans_[static_cast<size_t>(gpu_of_.at(run->replica))].push_back(std::move(*run));
@@ -121,11 +124,22 @@ void DarkroomPolicy::Send(const World& world, const scheduler::Event& event) {
     } else if (const auto* load = std::get_if<scheduler::LoadWeights>(&command)) {
       loads_.push_back(
           {gpu_of_.at(load->replica), {load->weights.model, load->weights.adapter}, load->replica});
+    } else if (const auto* asked = std::get_if<scheduler::RevokePlan>(&command)) {
+      revoke = *asked;
     } else if (const auto* refused = std::get_if<scheduler::JobRefused>(&command)) {
       refused_.push_back(ToIndex(refused->job));
     } else if (const auto* dropped = std::get_if<scheduler::JobQuarantined>(&command)) {
       refused_.push_back(ToIndex(dropped->job));
     }
+  }
+  if (!revoke) return;
+  // The first plan has begun or is about to; the one behind it has not.
+  auto& plans = plans_[static_cast<size_t>(gpu_of_.at(revoke->replica))];
+  if (plans.size() > 1 && plans.back().sequence == revoke->sequence) {
+    plans.pop_back();
+    Send(world, scheduler::PlanRevoked{revoke->replica, revoke->sequence});
+  } else {
+    Send(world, scheduler::PlanBegun{revoke->replica, revoke->sequence});
   }
 }
 

@@ -15,8 +15,10 @@ struct DarkroomOptions {
   // Work of a step up to which batches are filled, in milli-units.
   int64_t knee_milli_units = 10'000;
   // Plans that an accelerator holds: 1 decides at each quantum's end, which is what a daemon does
-  // that revokes staged plans in time; 2 stages the next and never takes it back.
+  // that revokes staged plans in time; 2 stages the next.
   int plans_in_flight = 1;
+  // A staged plan is taken back when a better one turns up.
+  bool revokes = false;
   int slots = 64;
   int64_t quantum_ns_max = 0;
   scheduler::ServiceClass service_class = scheduler::ServiceClass::kBestEffort;

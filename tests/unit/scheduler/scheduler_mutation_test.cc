@@ -57,7 +57,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Mutant{Rule::kMemberDeadlines, "members"}, Mutant{Rule::kMoveBits, "G11"},
                       Mutant{Rule::kMoveBetween, "G11"}, Mutant{Rule::kResidentOnly, "G12"},
                       Mutant{Rule::kPinnedWeights, "G12"}, Mutant{Rule::kWeightsMemory, "G12"},
-                      Mutant{Rule::kWeightsStay, "G13"}, Mutant{Rule::kWeightsTurn, "G14"}));
+                      Mutant{Rule::kWeightsStay, "G13"}, Mutant{Rule::kWeightsTurn, "G14"},
+                      Mutant{Rule::kRevokedFree, "revocation"}, Mutant{Rule::kRevokedStep, "G9"}));
 
 }  // namespace
 }  // namespace darkroom::scheduler
