@@ -3,7 +3,6 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
-#include <memory>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -12,11 +11,15 @@
 
 namespace darkroom::cuda {
 
+// Makes `device` the calling thread's, which CUDA keeps per thread: before anything that allocates
+// or launches.
+absl::Status UseDevice(int device);
+
 // Move-only owner of device memory, 256-byte aligned, zeroed when made.
 class DeviceMemory {
  public:
-  // RESOURCE_EXHAUSTED (OUT_OF_DEVICE_MEMORY) when the device has no more; INVALID_ARGUMENT past
-  // kBufferBytesMax.
+  // On the calling thread's device. RESOURCE_EXHAUSTED (OUT_OF_DEVICE_MEMORY) when it has no more;
+  // INVALID_ARGUMENT past kBufferBytesMax.
   static absl::StatusOr<DeviceMemory> Make(size_t bytes);
   DeviceMemory() = default;
   DeviceMemory(DeviceMemory&& other) noexcept
@@ -36,6 +39,29 @@ class DeviceMemory {
   size_t size_ = 0;
 };
 
+// Move-only owner of host memory that a device can reach by itself, so that copies need not wait.
+class PinnedMemory {
+ public:
+  // RESOURCE_EXHAUSTED (OUT_OF_PINNED_MEMORY) when the system gives no more.
+  static absl::StatusOr<PinnedMemory> Make(size_t bytes);
+  PinnedMemory() = default;
+  PinnedMemory(PinnedMemory&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  PinnedMemory& operator=(PinnedMemory&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~PinnedMemory() { cudaFreeHost(data_); }
+
+  char* data() const { return static_cast<char*>(data_); }
+  size_t size() const { return size_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t size_ = 0;
+};
+
 class CudaBuffer : public DeviceBuffer {
  public:
   explicit CudaBuffer(DeviceMemory memory) : memory_(std::move(memory)) {}
@@ -44,24 +70,6 @@ class CudaBuffer : public DeviceBuffer {
 
  private:
   DeviceMemory memory_;
-};
-
-// Move-only owner of a stream that does not wait for the default one. When CUDA cannot make one,
-// Synchronize and every op on it tell why.
-class CudaStream : public Stream {
- public:
-  CudaStream();
-  CudaStream(const CudaStream&) = delete;
-  CudaStream& operator=(const CudaStream&) = delete;
-  ~CudaStream() override;
-
-  absl::Status Synchronize() override;
-  const absl::Status& status() const { return status_; }
-  cudaStream_t get() const { return stream_; }
-
- private:
-  cudaStream_t stream_ = nullptr;
-  absl::Status status_;
 };
 
 }  // namespace darkroom::cuda

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "absl/status/statusor.h"
@@ -11,8 +12,11 @@ namespace darkroom {
 // run when the stream was synchronised.
 //
 // UNAVAILABLE (NO_CUDA_DEVICE) when the machine has no such device or driver; FAILED_PRECONDITION
-// (CUDA_DEVICE_TOO_OLD) below compute capability 8.0. The autoencoder's ops (Conv2d, GroupNorm,
-// Upsample2x, ToPixels) are UNIMPLEMENTED (OP_NOT_ON_CUDA).
+// (CUDA_DEVICE_TOO_OLD) below compute capability 8.0; UNIMPLEMENTED (CUDA_NOT_BUILT) from a build
+// without CUDA.
 absl::StatusOr<std::unique_ptr<Ops>> CreateCudaOps(int device);
+
+// Memory of a device that CreateCudaOps has opened.
+absl::StatusOr<int64_t> CudaMemoryBytes(int device);
 
 }  // namespace darkroom
