@@ -21,6 +21,8 @@ class CudaGraph {
   // is usable after either.
   static absl::StatusOr<CudaGraph> Capture(CudaStream& stream,
                                            absl::FunctionRef<absl::Status()> launch);
+  CudaGraph(const CudaGraph&) = delete;
+  CudaGraph& operator=(const CudaGraph&) = delete;
   CudaGraph(CudaGraph&& other) noexcept : exec_(std::exchange(other.exec_, nullptr)) {}
   CudaGraph& operator=(CudaGraph&& other) noexcept {
     std::swap(exec_, other.exec_);

@@ -22,6 +22,8 @@ class DeviceMemory {
   // INVALID_ARGUMENT past kBufferBytesMax.
   static absl::StatusOr<DeviceMemory> Make(size_t bytes);
   DeviceMemory() = default;
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
   DeviceMemory(DeviceMemory&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   DeviceMemory& operator=(DeviceMemory&& other) noexcept {
@@ -45,6 +47,8 @@ class PinnedMemory {
   // RESOURCE_EXHAUSTED (OUT_OF_PINNED_MEMORY) when the system gives no more.
   static absl::StatusOr<PinnedMemory> Make(size_t bytes);
   PinnedMemory() = default;
+  PinnedMemory(const PinnedMemory&) = delete;
+  PinnedMemory& operator=(const PinnedMemory&) = delete;
   PinnedMemory(PinnedMemory&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   PinnedMemory& operator=(PinnedMemory&& other) noexcept {

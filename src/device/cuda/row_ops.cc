@@ -164,7 +164,7 @@ absl::Status Attention(const kernels::DeviceTraits& device, const AttentionArgs&
                                                    .out = args.out.data,
                                                    .out_dtype = KernelDType(args.out.dtype),
                                                    .out_stride = Or(args.out_stride, width)},
-                                                  stream.get()));
+                                                  device, stream.get()));
 }
 
 absl::Status Patchify(const PatchifyArgs& args, const PackedBatch& batch, CudaStream& stream) {

@@ -72,6 +72,8 @@ class DeviceBytes {
   // Every byte becomes `fill`; 0xff makes NaN of all floats.
   explicit DeviceBytes(size_t bytes, int fill = 0xff);
   DeviceBytes(DeviceBytes&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
+  DeviceBytes(const DeviceBytes&) = delete;
+  DeviceBytes& operator=(const DeviceBytes&) = delete;
   DeviceBytes& operator=(DeviceBytes&&) = delete;
   ~DeviceBytes() { cudaFree(data_); }
   void* data() const { return data_; }

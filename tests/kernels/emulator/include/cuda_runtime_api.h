@@ -1,5 +1,8 @@
 #pragma once
 
+// Names and types are CUDA's.
+// NOLINTBEGIN(bugprone-*,google-*,readability-*)
+
 // The part of CUDA's runtime that kernels, their tests and the CUDA backend use, for the emulator.
 // tests/kernels/emulator/runtime.h tells how it behaves.
 
@@ -89,3 +92,4 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 
 inline float __uint_as_float(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline uint32_t __float_as_uint(float value) { return std::bit_cast<uint32_t>(value); }
+// NOLINTEND(bugprone-*,google-*,readability-*)
