@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "darkroom/asset_store.h"
+#include "darkroom/key_store.h"
 #include "darkroom/v1/generation.pb.h"
 
 namespace darkroom {
@@ -95,6 +96,8 @@ class GenerationStore {
 
   // The tenants' uploaded pictures, in the same database. What writes is called inside Transact.
   virtual AssetStore& assets() = 0;
+  // The API keys, likewise.
+  virtual KeyStore& keys() = 0;
 };
 
 }  // namespace darkroom

@@ -18,6 +18,7 @@
 #include "store/page_token.h"
 #include "store/sqlite_assets.h"
 #include "store/sqlite_connection.h"
+#include "store/sqlite_keys.h"
 #include "store/sqlite_schema.h"
 #include "store/store_rules.h"
 
@@ -120,7 +121,8 @@ class SqliteStore final : public GenerationStore {
         connection_(std::move(connection)),
         clock_(*options.clock),
         wal_pages_max_(options.wal_pages_max),
-        assets_(*connection_) {}
+        assets_(*connection_),
+        keys_(*connection_) {}
 
   absl::Status Prepare() {
     for (size_t i = 0; i < kSqlCount; ++i) statements_[i] = connection_->Prepare(kSql[i]);
@@ -128,6 +130,7 @@ class SqliteStore final : public GenerationStore {
     if (!Status().ok()) return Status();
     SqliteQuery query(*select);
     if (query.Next()) page_token_key_ = std::string(query.Text(0));
+    if (absl::Status status = keys_.Prepare(); !status.ok()) return status;
     return assets_.Prepare(page_token_key_);
   }
 
@@ -147,6 +150,7 @@ class SqliteStore final : public GenerationStore {
   absl::StatusOr<std::vector<v1::Generation>> Unfinished() override;
   absl::StatusOr<std::vector<std::string>> PurgeEnded(absl::Time before, int max) override;
   AssetStore& assets() override { return assets_; }
+  KeyStore& keys() override { return keys_; }
 
  private:
   // Where a generation's row is, and what is needed to add events to it.
@@ -179,6 +183,7 @@ class SqliteStore final : public GenerationStore {
   // After the connection, so that they are finalized before it is closed.
   std::array<std::unique_ptr<SqliteStatement>, kSqlCount> statements_;
   SqliteAssets assets_;
+  SqliteKeys keys_;
   std::string page_token_key_;
   bool in_transaction_ = false;
 };

@@ -20,6 +20,7 @@
 #include "store/page_token.h"
 #include "store/store_rules.h"
 #include "testing/memory_assets.h"
+#include "testing/memory_keys.h"
 
 namespace darkroom::testing {
 
@@ -53,6 +54,7 @@ class MemoryDisk {
   };
 
   MemoryAssetRows assets_;
+  MemoryKeyRows keys_;
   std::map<Key, Row> rows_;
   std::map<int64_t, Key> unfinished_;
   std::map<Key, Request> requests_;
@@ -267,6 +269,7 @@ class MemoryStore final : public GenerationStore {
   }
 
   AssetStore& assets() override { return assets_; }
+  KeyStore& keys() override { return keys_; }
 
  private:
   using Key = MemoryDisk::Key;
@@ -351,6 +354,7 @@ class MemoryStore final : public GenerationStore {
   absl::Status broken_;
   std::vector<std::function<void()>> undo_;
   MemoryAssets assets_{disk_->assets_, undo_};
+  MemoryKeys keys_{disk_->keys_, undo_};
 };
 
 }  // namespace darkroom::testing
