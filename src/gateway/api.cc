@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
 #include "base/resource_name.h"
+#include "base/tenant_key.h"
 #include "base/wall_time.h"
 #include "gateway/field_errors.h"
 #include "gateway/gather.h"
@@ -28,7 +29,8 @@ absl::StatusOr<std::string> OwnGeneration(const Call& call, std::string_view nam
   // Any name longer than the bound is malformed; parsing its start says so without the work.
   auto parsed = GenerationName::Parse(name.substr(0, limits::kResourceNameBytesMax), "name");
   if (!parsed.ok()) return parsed.status();
-  if (parsed->tenant != call.tenant) return GenerationNotFound();
+  if (parsed->tenant == kOwnTenant) parsed->tenant = call.caller.tenant;
+  if (parsed->tenant != call.caller.tenant) return GenerationNotFound();
   return parsed->ToString();
 }
 
@@ -49,7 +51,7 @@ Api::Api(Engine& engine, Clock& clock, Options options)
 
 Api::RequestKey Api::KeyOf(const Call& call, const v1::GenerateRequest& request) {
   if (request.validate_only() || !IsRequestId(request.request_id())) return {};
-  return {call.tenant, absl::AsciiStrToLower(request.request_id()), RequestHash(request)};
+  return {call.caller.tenant, absl::AsciiStrToLower(request.request_id()), RequestHash(request)};
 }
 
 void Api::Refuse(const RequestKey& key, absl::Status refusal, Reply<v1::Generation> reply) {
@@ -68,11 +70,11 @@ void Api::Resolve(const Call& call, v1::GenerateRequest request, const RequestKe
     return std::move(done)(status);
   }
   const std::vector<v1::Model> models = engine_.Models();
-  auto resolved =
-      ResolveGenerateRequest(request, call.tenant, models, options_.random, clock_.WallTime());
+  auto resolved = ResolveGenerateRequest(request, call.caller.tenant, models, options_.random,
+                                         clock_.WallTime());
   if (!resolved.ok()) return std::move(done)(resolved.status());
   Engine::Submit submit;
-  submit.tenant = call.tenant;
+  submit.tenant = call.caller.tenant;
   submit.request_hash = key.hash;
   submit.request = *std::move(resolved);
   const auto model = std::find_if(models.begin(), models.end(), [&](const v1::Model& candidate) {
@@ -161,7 +163,7 @@ void Api::ListGenerations(CallPtr call, v1::ListGenerationsRequest request,
   }
   FieldErrors errors;
   GenerationStore::ListQuery query;
-  query.tenant = call->tenant;
+  query.tenant = call->caller.tenant;
   query.page_size = CheckedPageSize(request.page_size(), errors);
   query.page_token = CheckedPageToken(request.page_token(), errors);
   for (const int state : request.states()) {
