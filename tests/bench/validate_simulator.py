@@ -47,7 +47,7 @@ class Daemon:
             if time.monotonic() > deadline or self.process.poll() is not None:
                 raise RuntimeError(f"darkroomd does not start; see {self.log.name}")
             time.sleep(0.05)
-        self.server = f"127.0.0.1:{port_file.read_text().strip()}"
+        self.server = f"127.0.0.1:{port_file.read_text().split()[0]}"
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
