@@ -293,8 +293,7 @@ struct RevokePlan {
   ReplicaId replica = 0;
   uint64_t sequence = 0;
 };
-using Command =
-    std::variant<OpenSlot, CloseSlot, RunPlan, Charge, JobFinished, JobRequeued, JobQuarantined,
-                 JobRefused, RevokePlan, EvictWeights, LoadWeights>;
+using Command = std::variant<OpenSlot, CloseSlot, RunPlan, Charge, JobFinished, JobRequeued,
+                             JobQuarantined, JobRefused, RevokePlan, EvictWeights, LoadWeights>;
 
 }  // namespace darkroom::scheduler
