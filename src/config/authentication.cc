@@ -67,8 +67,9 @@ absl::StatusOr<v1::Role> ResolveRole(const std::string& field, const std::string
 absl::StatusOr<Config::Certificate> ResolveCertificate(const v1::CertificateConfig& proto,
                                                        const std::string& path,
                                                        const Config& config) {
-  if (proto.identity().empty())
+  if (proto.identity().empty()) {
     return Missing(path + ".identity", "it tells which certificate is meant");
+  }
   auto role = ResolveRole(path + ".role", proto.role());
   if (!role.ok()) return role.status();
   if (!IsTenantRole(*role) && !proto.tenant().empty()) {
