@@ -109,6 +109,10 @@ function(darkroom_program name)
   target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}/include"
                              "${CMAKE_SOURCE_DIR}/src")
   darkroom_depend(${name} PRIVATE ${ARG_DEPENDS})
+  # Libraries in ../lib come first, for the libraries' own needs too, so that bin/ and lib/ can be
+  # carried to a machine where nothing is installed (deploy/package.sh).
+  set_target_properties(${name} PROPERTIES BUILD_RPATH "$ORIGIN/../lib")
+  target_link_options(${name} PRIVATE -Wl,--disable-new-dtags)
 endfunction()
 
 # darkroom_test(name SOURCES x_test.cc DEPENDS store [TIMEOUT seconds] [LABELS ...] [SERIAL])

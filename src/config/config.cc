@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/device_name.h"
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/nearest_name.h"
@@ -132,6 +133,23 @@ absl::StatusOr<std::string> ResolveLogLevel(const std::string& given) {
                               NearestNames(given, kLevels, kConfigSuggestionsMax).front(), "\""));
 }
 
+absl::StatusOr<std::vector<std::string>> ResolveDevices(const v1::WorkerConfig& workers) {
+  if (workers.devices().empty()) return std::vector<std::string>{"cpu"};
+  if (workers.devices_size() > kConfigDevicesMax) {
+    return Invalid("workers.devices", absl::StrCat(workers.devices_size(), " entries long"),
+                   absl::StrCat("may have up to ", kConfigDevicesMax));
+  }
+  for (int i = 0; i < workers.devices_size(); ++i) {
+    if (const auto device = ParseDeviceName(workers.devices(i)); !device.ok()) {
+      const std::string field = absl::StrCat("workers.devices[", i, "]");
+      return Error(absl::StatusCode::kInvalidArgument, "CONFIG_VALUE_INVALID",
+                   absl::StrCat(field, ": ", device.status().message()))
+          .Field(field, "cpu, or cuda:N for a GPU");
+    }
+  }
+  return std::vector<std::string>(workers.devices().begin(), workers.devices().end());
+}
+
 absl::StatusOr<bool> ResolveGoodput(const std::string& given) {
   if (given.empty() || given == "strict") return false;
   if (given == "goodput") return true;
@@ -154,8 +172,10 @@ absl::Status ResolveIntegers(const v1::DaemonConfig& proto, const Environment& e
       integers.Resolve(kAssetRetentionHours,
                        Given(store.has_asset_retention_hours(), store.asset_retention_hours()));
   const auto& workers = proto.workers();
-  config.workers.count =
-      integers.Resolve(kWorkerCount, Given(workers.has_count(), workers.count()));
+  config.workers.count = integers.Resolve(
+      kWorkerCount,
+      std::optional<int32_t>(workers.has_count() ? workers.count()
+                                                 : std::max(1, workers.devices_size())));
   config.workers.threads =
       integers.Resolve(kWorkerThreads, Given(workers.has_threads(), workers.threads()));
   config.workers.checkpoint_steps = integers.Resolve(
@@ -235,6 +255,9 @@ absl::StatusOr<Config> ResolveConfig(const v1::DaemonConfig& proto,
   auto goodput = ResolveGoodput(proto.scheduler().priority());
   if (!goodput.ok()) return goodput.status();
   config.scheduler.goodput = *goodput;
+  auto devices = ResolveDevices(proto.workers());
+  if (!devices.ok()) return devices.status();
+  config.workers.devices = *std::move(devices);
   config.workers.program = proto.workers().program().empty()
                                ? environment.program_directory + "/darkroom-worker"
                                : proto.workers().program();

@@ -60,6 +60,7 @@ struct Config {
     int32_t checkpoint_steps = 0;
     std::string program;
     int32_t slots = 0;
+    std::vector<std::string> devices;  // ParseDeviceName takes each; at least one
   };
   struct Scheduler {
     int64_t step_tokens_max = 0;  // 0: measured when a worker attaches

@@ -23,7 +23,8 @@ inline constexpr IntegerField kDrainSeconds{"drain_seconds_max", 0, 86'400, 60};
 inline constexpr IntegerField kRetentionHours{"store.retention_hours", 1, 8'760, 24};
 inline constexpr IntegerField kFreeBytes{"store.free_bytes_min", int64_t{1} << 20, int64_t{1} << 40,
                                          int64_t{256} << 20};
-inline constexpr IntegerField kWorkerCount{"workers.count", 1, 64, 1};
+// Its default is the number of devices.
+inline constexpr IntegerField kWorkerCount{"workers.count", 1, 64, std::nullopt};
 inline constexpr IntegerField kWorkerThreads{"workers.threads", 1, 256, std::nullopt};
 inline constexpr IntegerField kCheckpointSteps{"workers.checkpoint_steps", 1, 1'000, 10};
 inline constexpr IntegerField kWorkerSlots{"workers.slots", 1, 256, 32};

@@ -9,6 +9,8 @@ namespace darkroom {
 inline constexpr int64_t kConfigFileBytesMax = int64_t{1} << 20;
 // Models that one daemon serves.
 inline constexpr int kConfigModelsMax = 64;
+// Devices that workers take in turn.
+inline constexpr int kConfigDevicesMax = 64;
 // Tenants that one daemon knows, and certificates.
 inline constexpr int kConfigTenantsMax = 1024;
 // Largest port.

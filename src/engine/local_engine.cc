@@ -333,7 +333,11 @@ void LocalEngine::Do(PurgeEnded&& command) {
                                  }});
 }
 
-void LocalEngine::Do(StartWorker&& command) { workers_->Start(command.worker, options_.worker); }
+void LocalEngine::Do(StartWorker&& command) {
+  WorkerSpec spec = options_.worker;
+  spec.args.insert(spec.args.end(), {"--device", command.device});
+  workers_->Start(command.worker, spec);
+}
 
 void LocalEngine::Do(SendToWorker&& command) {
   // A worker that is gone says so through the sink; nothing else to do here.

@@ -187,6 +187,7 @@ struct PurgeEnded {
 };
 struct StartWorker {
   WorkerId worker = 0;
+  std::string device;  // "cpu", "cuda:0"
 };
 struct SendToWorker {
   WorkerId worker = 0;

@@ -36,6 +36,9 @@ WorkerFleet::WorkerFleet(FleetConfig config) : config_(std::move(config)) {
       seats_.insert(seats_.end(), static_cast<size_t>(dedicated.workers_per_model), seat);
     }
   }
+  for (size_t i = 0; i < seats_.size(); ++i) {
+    seats_[i].device = config_.devices[i % config_.devices.size()];
+  }
 }
 
 void WorkerFleet::StartDue(int64_t now_ns, Commands& commands) {
@@ -44,7 +47,7 @@ void WorkerFleet::StartDue(int64_t now_ns, Commands& commands) {
     seat.worker = ++last_worker_;
     Worker& worker = workers_[seat.worker];
     worker.model = seat.model;
-    commands.push_back(StartWorker{seat.worker});
+    commands.push_back(StartWorker{seat.worker, seat.device});
   }
   // Whom they waited for may be gone.
   OrderLoads(now_ns, commands);
@@ -122,8 +125,12 @@ std::optional<WorkerFleet::Ready> WorkerFleet::OnModelLoaded(Worker& worker,
   if (!status.ok()) {
     spdlog::error("{} cannot be loaded: {}", model.description.name(),
                   std::string(status.message()));
-    // A wrong file stays wrong: trying again would only fill the log.
-    if (absl::IsInvalidArgument(status) || absl::IsNotFound(status)) seat->given_up = true;
+    // A wrong file and a program built without the device stay wrong: trying again would only fill
+    // the log.
+    if (absl::IsInvalidArgument(status) || absl::IsNotFound(status) ||
+        absl::IsUnimplemented(status)) {
+      seat->given_up = true;
+    }
     if (model.token_pixels == 0) {
       load_errors_[worker.model] = status;
       model.description.set_state(v1::Model::STATE_FAILED);

@@ -28,6 +28,7 @@ struct FleetConfig {
   std::vector<Model> models;  // the index is the scheduler's ModelId
   int workers_per_model = 1;
   std::vector<Dedicated> dedicated;
+  std::vector<std::string> devices = {"cpu"};  // that workers take in turn; at least one
   int slots = 32;
   int64_t step_tokens_max = 0;  // 0: the worker proposes
 };
@@ -98,6 +99,7 @@ class WorkerFleet {
   // A place for a worker, filled anew when its worker dies.
   struct Seat {
     scheduler::ModelId model = 0;
+    std::string device;
     std::optional<scheduler::TenantId> dedicated_to;
     WorkerId worker = 0;  // 0: empty
     int64_t start_at_ns = 0;

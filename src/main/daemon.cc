@@ -73,6 +73,7 @@ engine::ControllerConfig ControllerConfigFrom(const Config& config, int64_t boot
   }
   controller.fleet.workers_per_model = config.workers.count;
   controller.fleet.slots = config.workers.slots;
+  controller.fleet.devices = config.workers.devices;
   controller.fleet.step_tokens_max = config.scheduler.step_tokens_max;
   controller.checkpoint_steps = config.workers.checkpoint_steps;
   controller.media_threads = engine::kMediaThreads;

@@ -19,6 +19,7 @@ struct Given {
   std::optional<std::string> listen_admin;
   std::optional<std::string> state_dir;
   std::optional<int> workers;
+  std::vector<std::string> devices;
   std::optional<int> threads;
   std::optional<int> slots;
   std::optional<std::string> precision;
@@ -42,7 +43,9 @@ void AddOptions(CLI::App& app, Given& given, std::string& port_file) {
   app.add_option("--port-file", port_file,
                  "Write the two bound ports here, a line each, once listening");
   app.add_option("--state-dir", given.state_dir, "Folder for the database and outputs");
-  app.add_option("--workers", given.workers, "Worker processes per model [1]");
+  app.add_option("--workers", given.workers, "Worker processes per model [one per device]");
+  app.add_option("--device", given.devices,
+                 "What workers compute on: cpu, or cuda:N for a GPU; repeat for several [cpu]");
   app.add_option("--threads", given.threads, "Compute threads per worker [cores / workers]");
   app.add_option("--slots", given.slots, "Jobs in memory per worker [32]");
   app.add_option("--checkpoint-steps", given.checkpoint_steps, "Steps between checkpoints [10]");
@@ -66,6 +69,9 @@ void Apply(const Given& given, v1::DaemonConfig& config) {
   if (given.state_dir) config.mutable_store()->set_path(*given.state_dir);
   auto& workers = *config.mutable_workers();
   if (given.workers) workers.set_count(*given.workers);
+  if (!given.devices.empty()) {
+    workers.mutable_devices()->Assign(given.devices.begin(), given.devices.end());
+  }
   if (given.threads) workers.set_threads(*given.threads);
   if (given.slots) workers.set_slots(*given.slots);
   if (given.checkpoint_steps) workers.set_checkpoint_steps(*given.checkpoint_steps);

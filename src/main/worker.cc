@@ -10,11 +10,11 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
+#include "base/device_name.h"
 #include "base/logging.h"
 #include "darkroom/pipeline.h"
 #include "device/cpu/cpu_ops.h"
 #include "device/cuda/cuda_ops.h"
-#include "device/device_name.h"
 #include "worker/worker_process.h"
 
 namespace darkroom {

@@ -51,12 +51,14 @@ int Main(int argc, char** argv) {
   CLI::App app("Worker with a fake model, for tests");
   int socket_fd = -1;
   int threads = 1;
+  std::string device = "cpu";
   std::string start;
   std::string log_level = "warning";
   FakePipelineOptions fake;
   int64_t probe_us = 100'000;
   app.add_option("--socket-fd", socket_fd)->required();
   app.add_option("--threads", threads);
+  app.add_option("--device", device);
   app.add_option("--log-level", log_level);
   const auto option = [&](const std::string& name, const char* variable, auto& value) {
     app.add_option(name, value)->envname(variable);
@@ -83,7 +85,7 @@ int Main(int argc, char** argv) {
   if (!start.empty()) StartBadly(start, socket_fd);
   WorkerOptions options;
   options.backend = "fake";
-  options.device = "fake, " + std::to_string(threads) + " threads";
+  options.device = "fake " + device + ", " + std::to_string(threads) + " threads";
   options.memory_bytes = int64_t{1} << 30;
   options.cost_probe_ns_max = probe_us * 1000;
   ServeAndExit(

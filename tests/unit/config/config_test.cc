@@ -57,6 +57,7 @@ TEST(ConfigTest, EveryDefaultIsResolved) {
   EXPECT_EQ(config->store.retention_hours, 24);
   EXPECT_EQ(config->store.free_bytes_min, 256 << 20);
   EXPECT_EQ(config->workers.count, 1);
+  EXPECT_EQ(config->workers.devices, std::vector<std::string>{"cpu"});
   EXPECT_EQ(config->workers.threads, 8);
   EXPECT_EQ(config->workers.checkpoint_steps, 10);
   EXPECT_EQ(config->workers.program, "/opt/darkroom/bin/darkroom-worker");
@@ -95,6 +96,24 @@ TEST(ConfigTest, WhatIsSetIsKept) {
   EXPECT_EQ(config->drain_seconds_max, 0);
   EXPECT_EQ(config->log.level, "warning");
   EXPECT_TRUE(config->log.json);
+}
+
+TEST(ConfigTest, AWorkerForEachDevice) {
+  const auto on = [](std::vector<std::string> devices, int count) {
+    return Resolve([&](v1::DaemonConfig& proto) {
+      proto.mutable_workers()->mutable_devices()->Assign(devices.begin(), devices.end());
+      if (count > 0) proto.mutable_workers()->set_count(count);
+    });
+  };
+  EXPECT_EQ(on({"cuda:0", "cuda:1", "cpu"}, 0)->workers.count, 3);
+  EXPECT_EQ(on({"cuda:0", "cuda:1"}, 5)->workers.count, 5);
+  EXPECT_EQ(on({"cuda:0", "cuda:1"}, 1)->workers.devices,
+            (std::vector<std::string>{"cuda:0", "cuda:1"}));
+  EXPECT_EQ(on({"cpu", "cuda0"}, 0).status().message(),
+            "workers.devices[1]: device is \"cuda0\"; it must be \"cpu\" or \"cuda:0\" to "
+            "\"cuda:63\"");
+  EXPECT_THAT(std::string(on(std::vector<std::string>(65, "cpu"), 1).status().message()),
+              HasSubstr("workers.devices is 65 entries long; it may have up to 64"));
 }
 
 TEST(ConfigTest, CoresAreSharedByEveryWorkerOfEveryModel) {

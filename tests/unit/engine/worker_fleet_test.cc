@@ -55,6 +55,27 @@ TEST_F(WorkerFleetTest, LoadsTheModelIntoWhoeverSaysHello) {
   EXPECT_EQ(fleet_.Describe()[0].state(), v1::Model::STATE_READY);
 }
 
+TEST(WorkerFleetDevicesTest, AreTakenInTurn) {
+  FleetConfig config = OneModel();
+  config.models.push_back({"models/b", "/b"});
+  config.workers_per_model = 2;
+  config.dedicated = {{1, 1}};
+  config.devices = {"cuda:0", "cuda:1"};
+  WorkerFleet fleet(config);
+  Commands commands;
+  fleet.StartDue(0, commands);
+  std::vector<std::string> devices;
+  for (const auto& command : commands) devices.push_back(std::get<StartWorker>(command).device);
+  EXPECT_EQ(devices, (std::vector<std::string>{"cuda:0", "cuda:1", "cuda:0",  // of a
+                                               "cuda:1", "cuda:0", "cuda:1"}));
+  // One that starts anew computes where the one before it did.
+  fleet.OnLost(2, LostCause::kKilled, "", 0);
+  commands.clear();
+  fleet.StartDue(int64_t{1} << 50, commands);
+  ASSERT_EQ(commands.size(), 1u);
+  EXPECT_EQ(std::get<StartWorker>(commands[0]).device, "cuda:1");
+}
+
 // Two workers of one model.
 class SharedWeightsTest : public ::testing::Test {
  protected:

@@ -1,10 +1,10 @@
-#include "device/device_name.h"
+#include "base/device_name.h"
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
-#include "device/limits.h"
+#include "base/limits.h"
 
 namespace darkroom {
 

@@ -1,4 +1,4 @@
-#include "device/device_name.h"
+#include "base/device_name.h"
 
 #include <string>
 
