@@ -21,14 +21,16 @@ mkdir -p "$root"/{opt,tmp,proc,dev,state}
 tar --directory "$root/opt" --strip-components=1 --extract --file "${archive[0]}"
 cp -r deploy/models/emoji "$root/emoji"
 # The C library, where its loader looks for it.
-ldd "$root"/opt/bin/* | awk '/\/ld-linux/ {print $1} $2 == "=>" && $3 ~ /^\// {print $3}' | sort -u |
+ldd "$root"/opt/bin/* |
+  awk '/\/ld-linux/ {print $1} $2 == "=>" && $3 ~ /^\// {print $3}' | sort -u |
   while read -r library; do
     case "$library" in
       "$root"/*) ;;
       *) install -D "$(realpath "$library")" "$root$library" ;;
     esac
   done
-if find "$root" -path "$root/opt" -prune -o -name '*.so*' -print | grep -E 'stdc|grpc|ssl|cuda'; then
+if find "$root" -path "$root/opt" -prune -o -name '*.so*' -print |
+  grep -E 'stdc|grpc|ssl|cuda'; then
   echo "package_test: the root is to hold the C library alone"
   exit 1
 fi
@@ -48,7 +50,8 @@ until [[ -s "$root/state/port" ]]; do
   if ! kill -0 "$daemon" || ((SECONDS > end)); then cat "$root/state/log"; exit 1; fi
   sleep 0.1
 done
-"${run[@]}" /opt/bin/darkroom generate --server "127.0.0.1:$(head -n 1 "$root/state/port")" --model emoji \
+port=$(head -n 1 "$root/state/port")
+"${run[@]}" /opt/bin/darkroom generate --server "127.0.0.1:$port" --model emoji \
   --prompt strawberry --seed 7 --out /state/picture.png || { cat "$root/state/log"; exit 1; }
 kill -TERM "$daemon"
 wait "$daemon"
