@@ -85,6 +85,10 @@ void Visit(A& a, CostLearned& v) {
   a(v.stage, v.correction, v.observations);
 }
 template <typename A>
+void Visit(A& a, DegreeCost& v) {
+  a(v.degree, v.cost, v.learned);
+}
+template <typename A>
 void Visit(A& a, JobSpec& v) {
   a(v.id, v.tenant, v.model, v.service_class, v.isolation, v.deadline_ns, v.stages, v.steps,
     v.image_encode, v.step_tokens, v.image_tokens, v.segments, v.adapter, v.held, v.admitted);
@@ -93,7 +97,7 @@ template <typename A>
 void Visit(A& a, ReplicaSpec& v) {
   a(v.stages, v.hardware, v.dedicated_to, v.models, v.any_model, v.slots, v.step_tokens_max,
     v.plans_in_flight_max, v.numerics, v.cost, v.learned, v.adapters_max, v.quantum_ns_max, v.moves,
-    v.move_ns);
+    v.move_ns, v.gang, v.gang_rank, v.degrees);
 }
 template <typename A>
 void Visit(A& a, ReplicaAttached& v) {
@@ -149,7 +153,8 @@ void Visit(A& a, RunPlan::Item& v) {
 }
 template <typename A>
 void Visit(A& a, RunPlan& v) {
-  a(v.replica, v.sequence, v.stage, v.predicted_ns, v.segment_begin, v.segment_end, v.items);
+  a(v.replica, v.sequence, v.stage, v.predicted_ns, v.segment_begin, v.segment_end, v.items,
+    v.helpers);
 }
 template <typename A>
 void Visit(A& a, Charge& v) {

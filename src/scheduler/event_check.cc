@@ -66,6 +66,20 @@ absl::Status Check(const ReplicaAttached& event) {
       spec.models.size() > kReplicaModelsMax || spec.cost.size() > kCostPointsMax) {
     return Invalid("REPLICA_INVALID", "a replica's token budget, quantum, models or costs");
   }
+  if (!In(spec.gang_rank, 0, kGangMax - 1) || spec.degrees.size() > kDegreesMax) {
+    return Invalid("REPLICA_INVALID",
+                   absl::StrCat("a rank in a gang must be 0 to ", kGangMax - 1, ", of at most ",
+                                kDegreesMax, " degrees; it is ", spec.gang_rank));
+  }
+  for (const DegreeCost& degree : spec.degrees) {
+    const bool power = degree.degree > 0 && (degree.degree & (degree.degree - 1)) == 0;
+    if (!power || !In(degree.degree, 2, kGangMax) || degree.cost.size() > kCostPointsMax) {
+      return Invalid("REPLICA_INVALID",
+                     absl::StrCat("a degree must be a power of two from 2 to ", kGangMax,
+                                  ", with at most ", kCostPointsMax, " costs; it is ",
+                                  degree.degree));
+    }
+  }
   return absl::OkStatus();
 }
 

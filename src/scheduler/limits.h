@@ -45,4 +45,8 @@ inline constexpr int32_t kSlotsMax = 4096;
 inline constexpr size_t kCostPointsMax = 4096;
 inline constexpr size_t kReplicaModelsMax = 256;
 
+// Replicas of one gang, and degrees that one is offered at: 2, 4, ... 64.
+inline constexpr int32_t kGangMax = 64;
+inline constexpr size_t kDegreesMax = 6;
+
 }  // namespace darkroom::scheduler

@@ -20,6 +20,11 @@ enum class Rule : uint8_t {
   kMemberDeadlines,
   kMoveBits,     // G11: only to equal bits
   kMoveBetween,  // G11: only between two steps
+  kGangBound,        // G1: a gang that forms waits for a bounded time
+  kGangCharges,      // G7: with helpers' time
+  kGangIdle,         // only what is idle helps
+  kGangSmallest,     // no wider than its deadline asks while others wait
+  kGuaranteedAlone,  // G6: what has guarantees helps nobody
 };
 
 // Only the tests' own build of this layer can break a rule; in the product the answer is a

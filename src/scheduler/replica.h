@@ -43,7 +43,21 @@ struct Plan {
   int32_t segments_of_step = 1;
   int64_t predicted_ns = 0;
   int64_t move_ns = 0;  // before it, to take over jobs that come with it
+  // Replicas that run it together, this one and its helpers.
+  std::vector<ReplicaId> helpers;
+  // What is billed if it takes what was predicted: accelerator time, without that of helpers which
+  // nobody's deadline asked for.
+  int64_t billed_ns = 0;
+  // The first of `items` asked for the helpers and pays what they cost above its company's price.
+  bool first_pays = false;
   std::vector<PlanItem> items;
+
+  int32_t degree() const { return 1 + static_cast<int32_t>(helpers.size()); }
+};
+
+// Replicas that may run quanta together.
+struct Gang {
+  std::vector<ReplicaId> members;  // by rank; kNowhere where there is none
 };
 
 // Jobs of one model that may run on the same replicas.
@@ -80,9 +94,20 @@ struct Replica {
   int to_open = 0;  // guaranteed jobs placed here that have no slot yet
   // Time that is due to late jobs of protected tenants and was not given to them yet.
   int64_t reserve_ns = 0;
+  // It helps with that replica's plan, since then, and for so long as predicted.
+  ReplicaId helps = kNowhere;
+  int64_t helps_since_ns = 0;
+  int64_t helps_ns = 0;
+  // Until then it may be idle for the others of a gang that forms; 0: no gang waits for it.
+  int64_t held_until_ns = 0;
 
+  bool Idle() const { return plans.empty() && helps == kNowhere; }
   // When its plans will be done, if quanta take `factor` times their prediction.
   int64_t BusyUntil(int64_t now_ns, double factor) const {
+    if (helps != kNowhere) {
+      return std::max(now_ns, helps_since_ns + static_cast<int64_t>(
+                                                   static_cast<double>(helps_ns) * factor));
+    }
     int64_t until_ns = front_since_ns;
     for (const Plan& plan : plans) {
       const int64_t plan_ns = plan.move_ns + plan.predicted_ns;

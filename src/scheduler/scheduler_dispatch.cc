@@ -65,9 +65,15 @@ bool Scheduler::DispatchOne(ReplicaId id, std::vector<Command>& commands) {
   const auto it = replicas_.find(id);
   if (it == replicas_.end()) return false;
   Replica& replica = it->second;
+  if (replica.helps != kNowhere) return false;
   if (static_cast<int>(replica.plans.size()) >= replica.spec.plans_in_flight_max) return false;
   if (Broken(Rule::kWorkConserving) && now_ns_ % 7 == 0) return false;
   if (DispatchMedia(id, replica, commands)) return true;
+  // What has guarantees runs alone, as they were promised.
+  if (replica.spec.gang >= 0 && (replica.timeline.empty() || Broken(Rule::kGuaranteedAlone))) {
+    DispatchGang(replica.spec.gang, commands);
+    return false;
+  }
 
   const int64_t start_ns = replica.BusyUntil(now_ns_, 1.0);
   Gather(id, replica, start_ns);
@@ -190,7 +196,7 @@ void Scheduler::AddCandidate(Job& job, int64_t key, int64_t start_ns) {
   Candidate candidate;
   candidate.job = &job;
   candidate.key = key;
-  candidate.late = SafeNanosLeft(job) > job.spec.deadline_ns - start_ns;
+  candidate.late = SoonestNanosLeft(job) > job.spec.deadline_ns - start_ns;
   candidate.is_protected = fair_.Protected(job.spec.tenant);
   candidate.rank = RankOf(candidate.late, candidate.is_protected);
   candidate.step_ns_max = kUnlimited;
@@ -246,10 +252,11 @@ size_t Scheduler::ChooseHead(Replica& replica, bool& from_reserve) const {
 // ---- batches ----
 
 Scheduler::Batch Scheduler::Pack(const Replica& replica, size_t head, int64_t limit_ns,
-                                 bool same_stage) const {
+                                 bool same_stage, int32_t degree) const {
   const Candidate& first = candidates_[head];
-  const CostTable& cost = CostOf(replica.spec.hardware, first.job->spec.model);
+  const CostTable& cost = *CostAt(replica.spec.hardware, first.job->spec.model, degree);
   Batch batch;
+  batch.degree = degree;
   batch.jobs.push_back(first.job);
   if (first.job->next.stage > Stage::kDenoise) {
     batch.stage = first.job->next.stage;
@@ -319,7 +326,8 @@ void Scheduler::NarrowToStage(const Replica& replica, int64_t limit_ns, Batch& b
   Stage stage = Stage::kDenoise;
   for (const Job* job : batch.jobs) stage = std::min(stage, job->next.stage);
   batch.stage = stage;
-  const CostTable& cost = CostOf(replica.spec.hardware, batch.jobs.front()->spec.model);
+  const CostTable& cost =
+      *CostAt(replica.spec.hardware, batch.jobs.front()->spec.model, batch.degree);
   if (stage != Stage::kDenoise) {
     std::erase_if(batch.jobs, [stage](const Job* job) { return job->next.stage != stage; });
     const size_t jobs_max = OneByOne(stage) ? 1 : kEncodeJobsMax;
@@ -413,7 +421,9 @@ void Scheduler::SendPlan(ReplicaId id, Replica& replica, const Batch& batch,
     if (Broken(Rule::kOwnSequence) && denoise && job->next.step == 3) ++job->next.step;
     if (job->placed_on == id) replica.timeline.SetLeft(job->spec.id, SafeNanosLeft(*job));
   }
-  const std::vector<int64_t> shares = SplitExactly(batch.predicted_ns, weights);
+  if (!batch.helpers.empty()) Lend(id, batch, plan, command);
+  plan.billed_ns = batch.helpers.empty() ? batch.predicted_ns : batch.billed_ns;
+  const std::vector<int64_t> shares = SplitExactly(plan.billed_ns, weights);
   for (size_t i = 0; i < plan.items.size(); ++i) {
     plan.items[i].predicted_share_ns = shares[i];
     fair_.Charge(plan.items[i].tenant, shares[i]);

@@ -73,6 +73,13 @@ struct CostLearned {
   int64_t observations = 0;
 };
 
+// What denoising takes on several accelerators together, and what was learned about it.
+struct DegreeCost {
+  int32_t degree = 2;  // a power of two, at most kGangMax
+  std::vector<CostPoint> cost;
+  std::vector<CostLearned> learned;
+};
+
 struct ReplicaSpec {
   uint8_t stages = 0;  // bit (1 << Stage)
   // Replicas of one hardware share what is learned about costs.
@@ -98,6 +105,12 @@ struct ReplicaSpec {
   // the same models and bits that allow it, too. `move_ns`: what taking over one of them takes.
   bool moves = false;
   int64_t move_ns = 0;
+  // Replicas of one gang may run a quantum together, by sequence parallelism that keeps the bits:
+  // as many as `degrees` names, whose ranks are an aligned block. All of a gang are alike but for
+  // their ranks. -1: it runs alone.
+  int64_t gang = -1;
+  int32_t gang_rank = 0;
+  std::vector<DegreeCost> degrees;
 };
 
 // Events.
@@ -186,9 +199,15 @@ struct RunPlan {
   int32_t segment_begin = 0;
   int32_t segment_end = 1;
   std::vector<Item> items;
+  // That run it together with `replica`, which has the jobs' slots; by rank. It is done when all
+  // are, and lost when one is.
+  std::vector<ReplicaId> helpers;
 };
-// The job's share of a finished quantum; shares of one quantum sum to its duration exactly.
+// The job's share of a finished quantum; shares of one quantum sum to its duration exactly, times
+// the accelerators that ran it.
 struct Charge {
+  // 0: nobody's, of accelerators that were idle and joined a gang that no deadline asked to be so
+  // wide.
   JobId job = 0;
   Stage stage = Stage::kEncode;
   int64_t nanos = 0;

@@ -5,12 +5,13 @@
 #include "base/error.h"
 #include "simulator/policies/fifo_policy.h"
 #include "simulator/policies/ordered_policy.h"
+#include "simulator/policies/tetriserve_policy.h"
 #include "simulator/policies/vtc_policy.h"
 
 namespace darkroom::simulator {
 
 std::vector<std::string> PolicyNames() {
-  return {"darkroom", "fifo", "edf", "srtf-equal", "srtf", "vtc"};
+  return {"darkroom", "fifo", "edf", "srtf-equal", "srtf", "vtc", "tetriserve"};
 }
 
 absl::StatusOr<std::unique_ptr<Policy>> MakePolicy(std::string_view name,
@@ -24,6 +25,7 @@ absl::StatusOr<std::unique_ptr<Policy>> MakePolicy(std::string_view name,
   }
   if (name == "srtf") return std::make_unique<OrderedPolicy>("srtf", Order::kRemaining, false);
   if (name == "vtc") return std::make_unique<VtcPolicy>();
+  if (name == "tetriserve") return std::make_unique<TetriServePolicy>();
   return Error(
       absl::StatusCode::kInvalidArgument, "POLICY_UNKNOWN",
       absl::StrCat("no policy of that name; there are ", absl::StrJoin(PolicyNames(), ", ")));

@@ -66,6 +66,8 @@ class Policy {
   virtual void OnDone(const World& world, const Quantum& quantum, int64_t duration_ns) {}
   virtual void OnGpuLost(const World& world, int gpu) {}
   virtual void OnGpuBack(const World& world, int gpu) {}
+  // When it wants to decide although nothing happens until then, after `world.now_ns`; -1: never.
+  virtual int64_t WakeNanos(const World& world) const { return -1; }
   // Appends what starts now: only jobs that are active and not running, on accelerators that are
   // neither busy nor lost. Refused jobs are appended to `refused`.
   virtual void Decide(const World& world, std::vector<Quantum>& start,

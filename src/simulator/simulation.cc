@@ -9,7 +9,7 @@
 namespace darkroom::simulator {
 namespace {
 
-enum class EventKind : uint8_t { kDone, kGpuLost, kGpuBack, kArrival };
+enum class EventKind : uint8_t { kDone, kGpuLost, kGpuBack, kArrival, kWake };
 
 struct Event {
   int64_t at_ns = 0;
@@ -99,6 +99,8 @@ class Run {
         world_.lost[static_cast<size_t>(event.index)] = false;
         policy_.OnGpuBack(world_, event.index);
         return;
+      case EventKind::kWake:
+        return;
     }
   }
 
@@ -167,6 +169,10 @@ class Run {
       std::erase_if(world_.active, [&](JobIndex index) { return state(index).refused; });
     }
     for (Quantum& quantum : start_) Start(std::move(quantum));
+    const int64_t wake_ns = policy_.WakeNanos(world_);
+    if (wake_ns <= world_.now_ns || wake_ns == wake_ns_) return;
+    wake_ns_ = wake_ns;
+    Push(wake_ns, EventKind::kWake, 0);
   }
 
   void Start(Quantum quantum) {
@@ -223,6 +229,7 @@ class Run {
   std::vector<double> factors_;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   uint64_t last_order_ = 0;
+  int64_t wake_ns_ = -1;  // the latest that was asked for
   std::vector<Quantum> start_;
   std::vector<JobIndex> refused_;
   SimulationResult result_;
