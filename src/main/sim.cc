@@ -31,6 +31,7 @@ struct Flags {
   std::string write_jobs;
   int seeds = 5;
   int first_seed = 1;
+  int degree = 1;
   double cost_error = 0;
   double burst_credit_s = 1000;
   bool json = false;
@@ -45,18 +46,24 @@ struct Flags {
   simulator::DarkroomOptions darkroom;
 };
 
+void AddFluxFlags(CLI::App& app, Flags& flags) {
+  app.add_option("--rate", flags.flux.requests_per_minute, "of W2: pictures a minute")
+      ->check(CLI::Range(0.01, 1e6));
+  app.add_option("--slo-scale", flags.flux.slo_scale,
+                 "of W2: times 1.5, 2, 3 and 5 s, the deadlines by resolution")
+      ->check(CLI::Range(0.1, 1000.0));
+  app.add_option("--degree", flags.degree,
+                 "accelerators that run each batch together, of policies that keep to one number")
+      ->check(CLI::Range(1, simulator::kDegreeMax));
+  app.add_flag("--skewed", flags.flux.skewed, "W2 prefers large resolutions");
+}
+
 void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--trace", flags.trace, "requests to replay (see --format)");
   app.add_option("--workload", flags.mix,
                  "trace: W1, a stretch of --trace; flux: W2, FLUX at four resolutions; video: W3, "
                  "pictures (--load) and clips")
       ->check(CLI::IsMember({"trace", "flux", "video"}));
-  app.add_option("--rate", flags.flux.requests_per_minute, "of W2: pictures a minute")
-      ->check(CLI::Range(0.01, 1e6));
-  app.add_option("--slo-scale", flags.flux.slo_scale,
-                 "of W2: times 1.5, 2, 3 and 5 s, the deadlines by resolution")
-      ->check(CLI::Range(0.1, 1000.0));
-  app.add_flag("--skewed", flags.flux.skewed, "W2 prefers large resolutions");
   app.add_option("--video-load", flags.video.video_load, "of W3: work of clips over capacity")
       ->check(CLI::Range(0.0, 10.0));
   app.add_option("--video-segments", flags.video.video_segments,
@@ -206,7 +213,7 @@ absl::StatusOr<simulator::Experiment> Run(Flags flags) {
       WriteJobs(*workload, seed, jobs_file);
       continue;
     }
-    auto policy = simulator::MakePolicy(flags.policy, flags.darkroom);
+    auto policy = simulator::MakePolicy(flags.policy, flags.darkroom, flags.degree);
     if (!policy.ok()) return policy.status();
     simulator::SimulationOptions options;
     options.seed = seed;
@@ -231,6 +238,7 @@ int Main(int argc, char** argv) {
   CLI::App app{"Simulates the scheduler, and others' policies, on a trace of requests."};
   Flags flags;
   AddFlags(app, flags);
+  AddFluxFlags(app, flags);
   app.footer("darkroom-sim --replay FILE runs a daemon's decision log again.");
   CLI11_PARSE(app, argc, argv);
   const auto experiment = Run(flags);

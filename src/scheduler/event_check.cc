@@ -74,10 +74,9 @@ absl::Status Check(const ReplicaAttached& event) {
   for (const DegreeCost& degree : spec.degrees) {
     const bool power = degree.degree > 0 && (degree.degree & (degree.degree - 1)) == 0;
     if (!power || !In(degree.degree, 2, kGangMax) || degree.cost.size() > kCostPointsMax) {
-      return Invalid("REPLICA_INVALID",
-                     absl::StrCat("a degree must be a power of two from 2 to ", kGangMax,
-                                  ", with at most ", kCostPointsMax, " costs; it is ",
-                                  degree.degree));
+      return Invalid("REPLICA_INVALID", absl::StrCat("a degree must be a power of two from 2 to ",
+                                                     kGangMax, ", with at most ", kCostPointsMax,
+                                                     " costs; it is ", degree.degree));
     }
   }
   return absl::OkStatus();

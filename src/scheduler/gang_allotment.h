@@ -11,8 +11,12 @@ inline constexpr int kDegreeSteps = 7;
 
 // What a job asks of its gang's accelerators for its next quantum.
 struct GangAsk {
-  // The smallest degree at which it is in time, a power of two.
+  // The smallest degree at which it is in time, a power of two; 1 if none is.
+  int32_t asked = 1;
+  // What it shall have: that, or its least.
   int32_t need = 1;
+  // It does not run on fewer, as its step would take too long; at most `need`.
+  int32_t least = 1;
   // [i]: what a step takes on 2^i of them; 0: it cannot run so. [0] is positive.
   std::array<int64_t, kDegreeSteps> step_ns{};
   double steps_left = 1;
@@ -41,10 +45,13 @@ enum class RankState : uint8_t {
   kBusy,  // with a quantum that was ordered before
 };
 
+// The largest degree of which there is an aligned block; 0: no rank may be used.
+int32_t WidestBlock(const std::vector<RankState>& ranks);
+
 // Gives each job, in the order of `asks`, an aligned block of ranks that no other has: as many as
-// it needs, or the most that there are; then doubles the blocks of those that gain most by it while
-// the ranks beside them are left. Where a job may choose, it takes idle ranks, then its slot's,
-// then those that leave the largest blocks whole.
+// it needs, or the most that there are down to its least; then doubles the blocks of those that
+// gain most by it while the ranks beside them are left. Where a job may choose, it takes idle
+// ranks, then its slot's, then those that leave the largest blocks whole.
 std::vector<GangBlock> AllotGang(const std::vector<RankState>& ranks,
                                  const std::vector<GangAsk>& asks);
 

@@ -130,8 +130,8 @@ inline int64_t NanosLeft(const Job& job) {
 
 // The same if each step takes `step_ns`, with the prediction's error on top.
 inline int64_t SafeNanosLeftAt(const Job& job, int64_t step_ns) {
-  const int64_t nanos = OtherNanosLeft(job) +
-                        static_cast<int64_t>(StepsLeft(job) * static_cast<double>(step_ns));
+  const int64_t nanos =
+      OtherNanosLeft(job) + static_cast<int64_t>(StepsLeft(job) * static_cast<double>(step_ns));
   return static_cast<int64_t>(static_cast<double>(nanos) * (1.0 + job.epsilon));
 }
 

@@ -18,8 +18,8 @@ enum class Rule : uint8_t {
   kPure,             // G10
   kIsolation,
   kMemberDeadlines,
-  kMoveBits,     // G11: only to equal bits
-  kMoveBetween,  // G11: only between two steps
+  kMoveBits,         // G11: only to equal bits
+  kMoveBetween,      // G11: only between two steps
   kGangBound,        // G1: a gang that forms waits for a bounded time
   kGangCharges,      // G7: with helpers' time
   kGangIdle,         // only what is idle helps

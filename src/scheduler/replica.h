@@ -58,6 +58,8 @@ struct Plan {
 // Replicas that may run quanta together.
 struct Gang {
   std::vector<ReplicaId> members;  // by rank; kNowhere where there is none
+  uint32_t hardware = 0;
+  int64_t quantum_ns_max = 0;  // ReplicaSpec::quantum_ns_max of its members
 };
 
 // Jobs of one model that may run on the same replicas.
@@ -105,8 +107,8 @@ struct Replica {
   // When its plans will be done, if quanta take `factor` times their prediction.
   int64_t BusyUntil(int64_t now_ns, double factor) const {
     if (helps != kNowhere) {
-      return std::max(now_ns, helps_since_ns + static_cast<int64_t>(
-                                                   static_cast<double>(helps_ns) * factor));
+      return std::max(
+          now_ns, helps_since_ns + static_cast<int64_t>(static_cast<double>(helps_ns) * factor));
     }
     int64_t until_ns = front_since_ns;
     for (const Plan& plan : plans) {

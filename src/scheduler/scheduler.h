@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -206,14 +207,22 @@ class Scheduler {
   // has not ended, of which others may have what they leave.
   void GatherGang(const Gang& gang);
   void GatherGangQueue(int64_t id, const WaitQueue& queue);
-  GangAsk AskOf(int64_t gang, const Candidate& candidate) const;
+  // Of denoising, by the logarithm of the degree; null where it is not offered.
+  using DegreeTables = std::array<const CostTable*, kDegreeSteps>;
+  DegreeTables TablesOf(uint32_t hardware, ModelId model, int32_t widest) const;
+  GangAsk AskOf(int64_t id, const Gang& gang, const DegreeTables& tables,
+                const Candidate& candidate) const;
+  // Jobs that can wait for a wide one to end go behind it in candidates_, and their asks, where
+  // it would be late otherwise.
+  void LetOthersPass(std::vector<GangAsk>& asks);
   // The oldest late job of a protected tenant goes first when its reserve pays for it.
   JobId PutReservedFirst(const Gang& gang);
   // The part of `block` that the job runs on now; degree 0: it waits for the rest.
   GangBlock PartNow(const Gang& gang, const GangAsk& ask, const GangBlock& block) const;
   // When all of the block is idle, as predicted.
   int64_t ReadyNanos(const Gang& gang, const GangBlock& block) const;
-  // What is idle in these blocks waits for the rest of them, and no longer than it was first told.
+  // What is idle may wait for these blocks, and no longer than it was first told; without blocks
+  // nobody waits for it.
   void Hold(const Gang& gang, const std::vector<GangBlock>& forming);
   bool IdleBlock(const Gang& gang, const GangBlock& block) const;
   // Runs the job on the block with what is left over for company; false: nobody there has a slot.
@@ -278,7 +287,7 @@ class Scheduler {
   // What the event at hand may have given work to.
   absl::btree_set<ReplicaId> touched_replicas_;
   absl::btree_set<GroupKey> touched_groups_;
-  absl::btree_set<int64_t> settled_gangs_;  // that were given work since
+  absl::btree_set<int64_t> settled_gangs_;          // that were given work since
   std::vector<Candidate> candidates_;               // of the decision at hand
   absl::flat_hash_map<TenantId, int> slots_taken_;  // by those that have none yet
   int slots_free_ = 0;                              // that they did not take

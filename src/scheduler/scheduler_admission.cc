@@ -89,7 +89,8 @@ void Scheduler::SetCost(Job& job, int64_t hardware) const {
     if (of == Stage::kMediaEncode || !Needs(spec, of)) continue;
     cost.stage_ns[stage] = table.Predict(of, Tokens(spec, of));
   }
-  cost.fastest_step_ns = FastestStep(spec, hardware, cost.stage_ns[static_cast<int>(Stage::kDenoise)]);
+  cost.fastest_step_ns =
+      FastestStep(spec, hardware, cost.stage_ns[static_cast<int>(Stage::kDenoise)]);
   job.cost = cost;
   if (config_.size_weight == 1.0) return;
   // In milliseconds, so that a place in the order keeps its digits as a whole number.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "scheduler/limits.h"
@@ -28,8 +29,7 @@ void Scheduler::JoinGang(ReplicaId id, Replica& replica) {
   if (gang.members.size() <= rank) gang.members.resize(rank + 1, kNowhere);
   const auto other = std::find_if(gang.members.begin(), gang.members.end(),
                                   [](ReplicaId member) { return member != kNowhere; });
-  const bool fits =
-      other == gang.members.end() || Alike(replicas_.at(*other).spec, replica.spec);
+  const bool fits = other == gang.members.end() || Alike(replicas_.at(*other).spec, replica.spec);
   if (gang.members[rank] != kNowhere || !fits) {
     replica.spec.gang = -1;
     return;
@@ -38,8 +38,10 @@ void Scheduler::JoinGang(ReplicaId id, Replica& replica) {
   // It decides at every quantum's end, and a step runs whole: between its pieces it cannot change
   // its degree.
   replica.spec.plans_in_flight_max = 1;
-  replica.spec.quantum_ns_max = 0;
+  gang.quantum_ns_max = std::exchange(replica.spec.quantum_ns_max, 0);
+  gang.hardware = replica.spec.hardware;
   for (const DegreeCost& degree : replica.spec.degrees) {
+    if (degree.degree > static_cast<int32_t>(gang.members.size())) continue;
     for (const ModelId model : replica.spec.models) {
       degree_costs_.try_emplace({replica.spec.hardware, model, degree.degree}, degree.cost,
                                 degree.learned);
@@ -138,8 +140,8 @@ void Scheduler::GatherGang(const Gang& gang) {
 
 void Scheduler::GatherGangQueue(int64_t id, const WaitQueue& queue) {
   const Gang& gang = gangs_.at(id);
-  const Replica& any = replicas_.at(*std::find_if(
-      gang.members.begin(), gang.members.end(), [](ReplicaId member) { return member >= 0; }));
+  const Replica& any = replicas_.at(*std::find_if(gang.members.begin(), gang.members.end(),
+                                                  [](ReplicaId member) { return member >= 0; }));
   int looked_at = 0;
   const auto visit = [&](JobId waiting) {
     if (++looked_at > kCandidatesMax) return false;
@@ -159,9 +161,8 @@ void Scheduler::GatherGangQueue(int64_t id, const WaitQueue& queue) {
   };
   for (int rank = 0; rank < kLanes; ++rank) queue.Visit(LaneOfRank(rank), visit);
   const JobId oldest = queue.OldestLateProtected().second;
-  const bool there = std::any_of(candidates_.begin(), candidates_.end(), [&](const Candidate& c) {
-    return c.job->spec.id == oldest;
-  });
+  const bool there = std::any_of(candidates_.begin(), candidates_.end(),
+                                 [&](const Candidate& c) { return c.job->spec.id == oldest; });
   looked_at = 0;  // whatever was seen before it
   if (oldest != 0 && !there) visit(oldest);
 }
@@ -179,34 +180,92 @@ int64_t Scheduler::FastestStep(const JobSpec& spec, int64_t hardware, int64_t al
   return least_ns;
 }
 
-GangAsk Scheduler::AskOf(int64_t gang, const Candidate& candidate) const {
+Scheduler::DegreeTables Scheduler::TablesOf(uint32_t hardware, ModelId model,
+                                            int32_t widest) const {
+  DegreeTables tables{};
+  for (size_t i = 0; (1 << i) <= widest; ++i) tables[i] = CostAt(hardware, model, 1 << i);
+  return tables;
+}
+
+GangAsk Scheduler::AskOf(int64_t id, const Gang& gang, const DegreeTables& tables,
+                         const Candidate& candidate) const {
   const Job& job = *candidate.job;
   GangAsk ask;
   ask.runs = job.in_flight > 0;
   ask.steps_left = StepsLeft(job);
   ask.moves = job.replica == kNowhere || job.waits || ask.runs;
   const auto home = replicas_.find(job.replica);
-  const Replica* any = home == replicas_.end() ? nullptr : &home->second;
-  if (any != nullptr && any->spec.gang == gang) ask.at = any->spec.gang_rank;
-  const auto hardware = static_cast<int64_t>(groups_.find(GroupOf(job))->second.hardware);
+  const bool here = home != replicas_.end() && home->second.spec.gang == id;
+  if (here) ask.at = home->second.spec.gang_rank;
   const int64_t tokens = Tokens(job.spec, Stage::kDenoise);
-  ask.step_ns[0] = CostOf(hardware, job.spec.model).Predict(Stage::kDenoise, tokens);
+  ask.step_ns[0] = tables[0]->Predict(Stage::kDenoise, tokens);
   if (job.next.stage != Stage::kDenoise || job.spec.segments > 1) return ask;
   const int64_t left_ns = job.spec.deadline_ns - now_ns_;
+  const auto is_short = [&](int64_t step_ns) {
+    return gang.quantum_ns_max == 0 || step_ns <= gang.quantum_ns_max;
+  };
   bool in_time = candidate.late || SafeNanosLeftAt(job, ask.step_ns[0]) <= left_ns;
+  bool in_quantum = is_short(ask.step_ns[0]);
   int32_t fastest = 1;
-  for (int32_t degree = 2; degree <= kGangMax; degree *= 2) {
-    const CostTable* table = CostAt(hardware, job.spec.model, degree);
-    if (table == nullptr) continue;
-    int64_t& step_ns = ask.step_ns[static_cast<size_t>(DegreeIndex(degree))];
-    step_ns = table->Predict(Stage::kDenoise, tokens);
-    if (step_ns < ask.step_ns[static_cast<size_t>(DegreeIndex(fastest))]) fastest = degree;
+  int64_t least_ns = ask.step_ns[0];
+  for (size_t i = 1; i < tables.size(); ++i) {
+    if (tables[i] == nullptr) continue;
+    const int32_t degree = 1 << i;
+    const int64_t step_ns = tables[i]->Predict(Stage::kDenoise, tokens);
+    ask.step_ns[i] = step_ns;
+    if (step_ns < least_ns) fastest = degree;
+    least_ns = std::min(least_ns, step_ns);
+    if (!in_quantum && is_short(step_ns)) {
+      in_quantum = true;
+      ask.least = degree;
+    }
     if (in_time || SafeNanosLeftAt(job, step_ns) > left_ns) continue;
     in_time = true;
     ask.need = degree;
   }
+  if (!in_quantum) ask.least = fastest;
   if (!in_time || Broken(Rule::kGangSmallest)) ask.need = fastest;
+  ask.asked = ask.need;
+  ask.need = std::max(ask.need, ask.least);
   return ask;
+}
+
+// Shortest first would take from a wide job that is almost done what it still needs, for one that
+// has time to let it end.
+void Scheduler::LetOthersPass(std::vector<GangAsk>& asks) {
+  const auto time_ns = [](const GangAsk& ask, int32_t degree) {
+    return static_cast<int64_t>(
+        ask.steps_left *
+        static_cast<double>(ask.step_ns[static_cast<size_t>(DegreeIndex(degree))]));
+  };
+  const auto slack_ns = [&](size_t i) {
+    const Job& job = *candidates_[i].job;
+    return job.spec.deadline_ns - now_ns_ - SoonestNanosLeft(job);
+  };
+  for (size_t wide = 1; wide < asks.size(); ++wide) {
+    if (asks[wide].need < 2 || candidates_[wide].late) continue;
+    if (asks[wide].step_ns[static_cast<size_t>(DegreeIndex(asks[wide].need)) - 1] == 0) continue;
+    const int32_t need = asks[wide].need;
+    const int64_t wide_ns = time_ns(asks[wide], need);
+    const int64_t narrow_ns = time_ns(asks[wide], need / 2);
+    // Who is before it and may wait for it goes behind it.
+    size_t to = wide;
+    for (size_t i = wide; i-- > 0;) {
+      if (candidates_[i].rank != candidates_[to].rank) break;
+      // While that one runs, half as many are left for the wide one, or fewer.
+      const auto beside_ns =
+          static_cast<double>(std::min(time_ns(asks[i], asks[i].need), narrow_ns));
+      const double lost_ns =
+          beside_ns * (1.0 - static_cast<double>(wide_ns) / static_cast<double>(narrow_ns));
+      if (lost_ns <= static_cast<double>(slack_ns(to)) || slack_ns(i) < wide_ns) continue;
+      std::rotate(asks.begin() + static_cast<long>(i), asks.begin() + static_cast<long>(i) + 1,
+                  asks.begin() + static_cast<long>(to) + 1);
+      std::rotate(candidates_.begin() + static_cast<long>(i),
+                  candidates_.begin() + static_cast<long>(i) + 1,
+                  candidates_.begin() + static_cast<long>(to) + 1);
+      --to;
+    }
+  }
 }
 
 JobId Scheduler::PutReservedFirst(const Gang& gang) {
@@ -235,16 +294,19 @@ JobId Scheduler::PutReservedFirst(const Gang& gang) {
 // ---- who gets what ----
 
 bool Scheduler::IdleBlock(const Gang& gang, const GangBlock& block) const {
+  if (Broken(Rule::kGangIdle)) return true;
   for (int32_t rank = block.begin; rank < block.begin + block.degree; ++rank) {
     const ReplicaId id = gang.members[static_cast<size_t>(rank)];
-    if (!replicas_.at(id).Idle()) return false;
+    if (id != kNowhere && !replicas_.at(id).Idle()) return false;
   }
   return true;
 }
 
 GangBlock Scheduler::PartNow(const Gang& gang, const GangAsk& ask, const GangBlock& block) const {
+  const auto size = static_cast<int32_t>(gang.members.size());
+  if (Broken(Rule::kGangBound) && !IdleBlock(gang, {0, size})) return {};
   GangBlock part;
-  for (int32_t degree = block.degree; degree >= 1 && part.degree == 0; degree /= 2) {
+  for (int32_t degree = block.degree; degree >= ask.least && part.degree == 0; degree /= 2) {
     if (ask.step_ns[static_cast<size_t>(DegreeIndex(degree))] == 0) continue;
     for (int32_t begin = block.begin; begin < block.begin + block.degree; begin += degree) {
       const GangBlock inner{begin, degree};
@@ -272,19 +334,16 @@ int64_t Scheduler::ReadyNanos(const Gang& gang, const GangBlock& block) const {
 }
 
 void Scheduler::Hold(const Gang& gang, const std::vector<GangBlock>& forming) {
-  std::vector<int64_t> until_ns(gang.members.size(), 0);
-  for (const GangBlock& block : forming) {
-    const int64_t ready_ns = ReadyNanos(gang, block);
-    for (int32_t rank = block.begin; rank < block.begin + block.degree; ++rank) {
-      until_ns[static_cast<size_t>(rank)] = ready_ns;
-    }
-  }
-  for (size_t rank = 0; rank < gang.members.size(); ++rank) {
-    if (gang.members[rank] == kNowhere) continue;
-    Replica& replica = replicas_.at(gang.members[rank]);
-    const bool waits = replica.Idle() && until_ns[rank] != 0;
+  int64_t ready_ns = 0;
+  for (const GangBlock& block : forming) ready_ns = std::max(ready_ns, ReadyNanos(gang, block));
+  for (const ReplicaId id : gang.members) {
+    if (id == kNowhere) continue;
+    Replica& replica = replicas_.at(id);
     // It began to wait when it was first asked to, whoever asks now.
-    if (!waits || replica.held_until_ns == 0) replica.held_until_ns = waits ? until_ns[rank] : 0;
+    if (!replica.Idle() || replica.held_until_ns == 0) {
+      replica.held_until_ns = replica.Idle() ? ready_ns : 0;
+    }
+    if (forming.empty()) replica.held_until_ns = 0;
   }
 }
 
@@ -297,9 +356,8 @@ bool Scheduler::SendGang(const Gang& gang, const GangAsk& ask, const GangBlock& 
     const ReplicaId id = gang.members[static_cast<size_t>(rank)];
     helpers.push_back(id);
     const Replica& replica = replicas_.at(id);
-    const bool room =
-        static_cast<int>(replica.free_slots.size()) > replica.to_open &&
-        SlotsLeft(replica, head.job->spec.tenant, head.job->replica != kNowhere) > 0;
+    const bool room = static_cast<int>(replica.free_slots.size()) > replica.to_open &&
+                      SlotsLeft(replica, head.job->spec.tenant, head.job->replica != kNowhere) > 0;
     if (head.job->replica == id || (first == kNowhere && room)) first = id;
   }
   if (first == kNowhere) return false;
@@ -329,14 +387,14 @@ bool Scheduler::SendGang(const Gang& gang, const GangAsk& ask, const GangBlock& 
   batch.helpers = std::move(helpers);
   if (block.degree > 1) {
     // Beyond what its deadline asks for, nobody pays for what would have been idle.
-    const int32_t asked = std::min(ask.need, block.degree);
+    const int32_t asked = std::min(ask.asked, block.degree);
     const CostTable& table = *CostAt(replica.spec.hardware, head.job->spec.model, asked);
     batch.first_pays = asked > 1;
     batch.billed_ns = std::min(block.degree * batch.predicted_ns,
                                asked * table.Predict(Stage::kDenoise, batch.tokens));
   }
-  const auto reserved_ns = static_cast<int64_t>(static_cast<double>(batch.predicted_ns) *
-                                                config_.reserve_share);
+  const auto reserved_ns =
+      static_cast<int64_t>(static_cast<double>(batch.predicted_ns) * config_.reserve_share);
   replica.reserve_ns += reserved_ns;
   for (const ReplicaId id : batch.helpers) replicas_.at(id).reserve_ns += reserved_ns;
   SendPlan(first, replica, batch, commands);
@@ -356,23 +414,31 @@ void Scheduler::DispatchGang(int64_t id, std::vector<Command>& commands) {
       const bool alone = !replica.timeline.empty() && !Broken(Rule::kGuaranteedAlone);
       if (!alone) state = replica.Idle() ? RankState::kIdle : RankState::kBusy;
       expired = expired || (state == RankState::kIdle && replica.held_until_ns != 0 &&
-                            replica.held_until_ns <= now_ns_ && !Broken(Rule::kGangBound));
+                            replica.held_until_ns <= now_ns_);
     }
     idle = idle || state == RankState::kIdle;
     ranks.push_back(state);
   }
   if (!idle) return;
+  const int32_t widest = WidestBlock(ranks);
   GatherGang(gang);
   const JobId reserved = PutReservedFirst(gang);
-  // What waited for others as long as it may goes to whoever can begin at once.
   if (expired) {
-    for (RankState& state : ranks) {
-      if (state == RankState::kBusy) state = RankState::kAbsent;
-    }
+    // What waited for others as long as it may goes to whoever can begin at once.
+    std::replace(ranks.begin(), ranks.end(), RankState::kBusy, RankState::kAbsent);
     std::erase_if(candidates_, [](const Candidate& c) { return c.job->in_flight > 0; });
   }
   std::vector<GangAsk> asks;
-  for (const Candidate& candidate : candidates_) asks.push_back(AskOf(id, candidate));
+  std::optional<ModelId> model;
+  DegreeTables tables{};
+  for (const Candidate& candidate : candidates_) {
+    if (model != candidate.job->spec.model) {
+      model = candidate.job->spec.model;
+      tables = TablesOf(gang.hardware, *model, widest);
+    }
+    asks.push_back(AskOf(id, gang, tables, candidate));
+  }
+  LetOthersPass(asks);
   const std::vector<GangBlock> blocks = AllotGang(ranks, asks);
   const std::vector<Candidate> order = candidates_;
   std::vector<Candidate> company;
@@ -380,18 +446,20 @@ void Scheduler::DispatchGang(int64_t id, std::vector<Command>& commands) {
     if (blocks[i].degree == 0 && order[i].job->in_flight == 0) company.push_back(order[i]);
   }
   std::vector<GangBlock> forming;
+  bool somebody_waits = !company.empty();
   for (size_t i = 0; i < order.size(); ++i) {
     if (blocks[i].degree == 0) continue;
-    const GangBlock part =
-        asks[i].runs ? GangBlock{} : PartNow(gang, asks[i], blocks[i]);
+    const GangBlock part = asks[i].runs ? GangBlock{} : PartNow(gang, asks[i], blocks[i]);
     if (part.degree == 0) {
       forming.push_back(blocks[i]);
+      somebody_waits = somebody_waits || !asks[i].runs;
     } else if (SendGang(gang, asks[i], part, order[i], company, commands) &&
                order[i].job->spec.id == reserved) {
       Replica& replica = replicas_.at(order[i].job->replica);
       replica.reserve_ns -= order[i].job->cost.stage_ns[static_cast<int>(Stage::kDenoise)];
     }
   }
+  if (!somebody_waits) forming.clear();
   Hold(gang, forming);
 }
 

@@ -55,7 +55,7 @@ void Scheduler::Dispatch(std::vector<Command>& commands) {
         touched_replicas_.insert(id);  // it may stage another
         it = group.hungry.lower_bound({has, id});
       } else {
-        ++it;
+        it = group.hungry.upper_bound({has, id});
       }
     }
   }

@@ -300,6 +300,10 @@ std::vector<std::string> Scheduler::BrokenInvariants() const {
     if (static_cast<int>(replica.plans.size()) > replica.spec.plans_in_flight_max) {
       broken.push_back(absl::StrCat("replica ", id, " has too many plans"));
     }
+    const auto helped = replicas_.find(replica.helps);
+    if (replica.helps != kNowhere && (helped == replicas_.end() || !replica.plans.empty())) {
+      broken.push_back(absl::StrCat("replica ", id, " helps nobody, or has plans of its own"));
+    }
     if (replica.residents.size() + replica.free_slots.size() !=
         static_cast<size_t>(replica.spec.slots)) {
       broken.push_back(absl::StrCat("replica ", id, " lost count of its slots"));

@@ -7,7 +7,8 @@
 #include <vector>
 
 // What goes into the scheduler and what comes out. Plain values without pointers, so that a log of
-// events replays to the same commands; decision_log.cc names every field, a new one too.
+// events replays to the same commands; decision_log.cc names every field, and does not compile
+// without a new one.
 namespace darkroom::scheduler {
 
 using JobId = uint64_t;
@@ -99,7 +100,8 @@ struct ReplicaSpec {
   std::vector<CostLearned> learned;
   // Different adapters that one batch may hold.
   int32_t adapters_max = 8;
-  // The longest that a quantum should take where a step can be cut into segments; 0: any.
+  // The longest that a quantum should take where a step can be cut into segments; 0: any. In a
+  // gang steps are not cut, but run on as many accelerators as make them so short.
   int64_t quantum_ns_max = 0;
   // Started jobs may leave it, and come to it, between two of their steps: from and to replicas of
   // the same models and bits that allow it, too. `move_ns`: what taking over one of them takes.

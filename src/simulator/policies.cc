@@ -15,16 +15,18 @@ std::vector<std::string> PolicyNames() {
 }
 
 absl::StatusOr<std::unique_ptr<Policy>> MakePolicy(std::string_view name,
-                                                   const DarkroomOptions& darkroom) {
+                                                   const DarkroomOptions& darkroom, int degree) {
   using Order = OrderedPolicy::Order;
   if (name == "darkroom") return std::make_unique<DarkroomPolicy>(darkroom);
-  if (name == "fifo") return std::make_unique<FifoPolicy>();
-  if (name == "edf") return std::make_unique<OrderedPolicy>("edf", Order::kDeadline, false);
+  if (name == "fifo") return std::make_unique<FifoPolicy>(degree);
+  if (name == "edf") return std::make_unique<OrderedPolicy>("edf", Order::kDeadline, false, degree);
   if (name == "srtf-equal") {
-    return std::make_unique<OrderedPolicy>("srtf-equal", Order::kRemaining, true);
+    return std::make_unique<OrderedPolicy>("srtf-equal", Order::kRemaining, true, degree);
   }
-  if (name == "srtf") return std::make_unique<OrderedPolicy>("srtf", Order::kRemaining, false);
-  if (name == "vtc") return std::make_unique<VtcPolicy>();
+  if (name == "srtf") {
+    return std::make_unique<OrderedPolicy>("srtf", Order::kRemaining, false, degree);
+  }
+  if (name == "vtc") return std::make_unique<VtcPolicy>(degree);
   if (name == "tetriserve") return std::make_unique<TetriServePolicy>();
   return Error(
       absl::StatusCode::kInvalidArgument, "POLICY_UNKNOWN",

@@ -19,8 +19,8 @@ class StepTable {
   static StepTable MeasuredH200();
   // A step without launch cost, .003 s + .052 s a unit, for which packing cannot gain.
   static StepTable WithoutLaunchCost();
-  // FLUX.1-dev on 1, 2, 4 and 8 H100 with sequence parallelism: `slowness` times 15.0 ms + 38.1 ms a
-  // unit / degree, and 8.6 ms more on several. At 1 that is 4.30, 2.60 and 1.63 s for 28 steps of
+  // FLUX.1-dev on 1, 2, 4 and 8 H100 with sequence parallelism: `slowness` times 15.0 ms + 38.1 ms
+  // a unit / degree, and 8.6 ms more on several. At 1 that is 4.30, 2.60 and 1.63 s for 28 steps of
   // 1024x1024 on 1, 2 and 4 (xDiT, compiled) and TetriServe's TFLOP by resolution; degree 8 and the
   // other sizes are extrapolated. TetriServe's own table is not published; at 1.43, which is what
   // an engine that does not compile takes, its published attainments come out (docs/perf).

@@ -10,12 +10,20 @@ std::vector<JobIndex> Idle(const World& world) {
   return idle;
 }
 
-void PackInOrder(const World& world, std::vector<JobIndex> order, bool equal_keys,
+bool IsFree(const World& world, int gpu, int degree) {
+  for (int i = gpu; i < gpu + degree; ++i) {
+    if (world.busy[static_cast<size_t>(i)] || world.lost[static_cast<size_t>(i)]) return false;
+  }
+  return true;
+}
+
+void PackInOrder(const World& world, std::vector<JobIndex> order, bool equal_keys, int degree,
                  std::vector<Quantum>& start) {
-  for (int gpu = 0; gpu < world.workload.gpus && !order.empty(); ++gpu) {
-    if (world.busy[static_cast<size_t>(gpu)] || world.lost[static_cast<size_t>(gpu)]) continue;
+  for (int gpu = 0; gpu + degree <= world.workload.gpus && !order.empty(); gpu += degree) {
+    if (!IsFree(world, gpu, degree)) continue;
     Quantum quantum;
     quantum.gpu = gpu;
+    quantum.degree = degree;
     std::vector<JobIndex> left;
     int64_t milli_units = 0;
     uint32_t key = 0;

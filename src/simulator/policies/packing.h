@@ -13,9 +13,13 @@ inline constexpr int64_t kPeerKneeMilliUnits = 8000;
 // Jobs that wait, in the order of `world.active`.
 std::vector<JobIndex> Idle(const World& world);
 
-// Gives each free accelerator a batch: takes jobs from the front of `order` while they fit under
-// the knee; the first always goes. With `equal_keys` only jobs of the first one's model join.
-void PackInOrder(const World& world, std::vector<JobIndex> order, bool equal_keys,
+// That `degree` accelerators from `gpu` on are neither busy nor lost.
+bool IsFree(const World& world, int gpu, int degree);
+
+// Gives each `degree` free accelerators a batch: takes jobs from the front of `order` while they
+// fit under the knee; the first always goes. With `equal_keys` only jobs of the first one's model
+// join.
+void PackInOrder(const World& world, std::vector<JobIndex> order, bool equal_keys, int degree,
                  std::vector<Quantum>& start);
 
 }  // namespace darkroom::simulator

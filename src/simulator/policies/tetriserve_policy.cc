@@ -75,8 +75,7 @@ TetriServePolicy::Choice TetriServePolicy::ChoicesOf(const World& world, JobInde
   if (choice.late) return choice;
   choice.degrees.push_back(best.first);
   if (best.second != best.first) choice.degrees.push_back(best.second);
-  std::erase_if(choice.degrees,
-                [&](int degree) { return StepsOfRound(world, job, degree) == 0; });
+  std::erase_if(choice.degrees, [&](int degree) { return StepsOfRound(world, job, degree) == 0; });
   for (const int degree : choice.degrees) {
     const int32_t after = steps - StepsOfRound(world, job, degree);
     choice.in_time.push_back(round_ns_ + after * fastest_ns <= left_ns || after == 0);
@@ -123,9 +122,8 @@ void TetriServePolicy::UseIdle(const World& world, const std::vector<Choice>& ch
   // First those that were left out: in time with the degree of their plan, the late with one.
   for (const bool late : {false, true}) {
     for (const Choice& choice : choices) {
-      const bool served = std::any_of(shares_.begin(), shares_.end(), [&](const Share& share) {
-        return share.job == choice.job;
-      });
+      const bool served = std::any_of(shares_.begin(), shares_.end(),
+                                      [&](const Share& share) { return share.job == choice.job; });
       if (served || choice.late != late) continue;
       const int degree = late || choice.degrees.empty() ? 1 : choice.degrees.front();
       const int32_t steps = std::max(1, StepsOfRound(world, choice.job, degree));
@@ -196,7 +194,8 @@ void TetriServePolicy::PlanRound(const World& world) {
 
 void TetriServePolicy::Decide(const World& world, std::vector<Quantum>& start,
                               std::vector<JobIndex>&) {
-  const bool runs = std::any_of(world.busy.begin(), world.busy.end(), [](bool busy) { return busy; });
+  const bool runs =
+      std::any_of(world.busy.begin(), world.busy.end(), [](bool busy) { return busy; });
   const bool more = std::any_of(shares_.begin(), shares_.end(), [&](const Share& share) {
     return share.steps > 0 && world.states[static_cast<size_t>(share.job)].finished_ns < 0;
   });

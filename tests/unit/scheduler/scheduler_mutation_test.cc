@@ -16,6 +16,7 @@ constexpr uint64_t kTraces = 200;
 std::string FirstBreach() {
   for (uint64_t seed = 1; seed <= kTraces; ++seed) {
     std::string broken = RunTrace(RandomTrace(seed));
+    if (broken.empty()) broken = RunTrace(RandomGangTrace(seed));
     if (broken.empty() && seed <= 5) broken = RunSharesTrace(seed);
     if (broken.empty() && seed <= 5) broken = RunReserveTrace(seed);
     if (!broken.empty()) return broken;
@@ -49,7 +50,9 @@ INSTANTIATE_TEST_SUITE_P(
                       Mutant{Rule::kOwnSequence, "G9"}, Mutant{Rule::kPure, "G10"},
                       Mutant{Rule::kIsolation, "isolation"},
                       Mutant{Rule::kMemberDeadlines, "members"}, Mutant{Rule::kMoveBits, "G11"},
-                      Mutant{Rule::kMoveBetween, "G11"}));
+                      Mutant{Rule::kMoveBetween, "G11"}, Mutant{Rule::kGangBound, "G1"},
+                      Mutant{Rule::kGangCharges, "G7"}, Mutant{Rule::kGangIdle, "gang"},
+                      Mutant{Rule::kGangSmallest, "degree"}, Mutant{Rule::kGuaranteedAlone, "G6"}));
 
 }  // namespace
 }  // namespace darkroom::scheduler
