@@ -19,6 +19,22 @@ bool Alike(const ReplicaSpec& a, const ReplicaSpec& b) {
          a.numerics == b.numerics && a.dedicated_to == b.dedicated_to && a.moves == b.moves;
 }
 
+// The largest block around a rank of which all may be used, at least 1.
+int32_t WidestAround(const std::vector<RankState>& ranks, int32_t rank) {
+  const auto size = static_cast<int32_t>(ranks.size());
+  int32_t widest = 1;
+  for (int32_t degree = 2; degree <= size; degree *= 2) {
+    const int32_t begin = rank / degree * degree;
+    if (begin + degree > size ||
+        std::any_of(ranks.begin() + begin, ranks.begin() + begin + degree,
+                    [](RankState state) { return state == RankState::kAbsent; })) {
+      break;
+    }
+    widest = degree;
+  }
+  return widest;
+}
+
 }  // namespace
 
 // ---- members ----
@@ -103,6 +119,7 @@ void Scheduler::GatherGang(const Gang& gang) {
     if (id == kNowhere) continue;
     const Replica& replica = replicas_.at(id);
     any = &replica;
+    if (!replica.timeline.empty()) continue;
     if (!replica.plans.empty()) {
       // Its company is asked for anew at the quantum's end.
       const auto first = jobs_.find(replica.plans.front().items.front().job);
@@ -112,7 +129,6 @@ void Scheduler::GatherGang(const Gang& gang) {
         AddCandidate(first->second, OrderKey(first->second), ends_ns);
       }
     }
-    if (!replica.timeline.empty()) continue;
     for (const JobId resident : replica.residents) {
       Job& job = jobs_.at(resident);
       // Those that may move are in a queue, in order.
@@ -420,6 +436,7 @@ void Scheduler::DispatchGang(int64_t id, std::vector<Command>& commands) {
     ranks.push_back(state);
   }
   if (!idle) return;
+  const std::vector<RankState> usable = ranks;
   const int32_t widest = WidestBlock(ranks);
   GatherGang(gang);
   const JobId reserved = PutReservedFirst(gang);
@@ -436,7 +453,8 @@ void Scheduler::DispatchGang(int64_t id, std::vector<Command>& commands) {
       model = candidate.job->spec.model;
       tables = TablesOf(gang.hardware, *model, widest);
     }
-    asks.push_back(AskOf(id, gang, tables, candidate));
+    GangAsk& ask = asks.emplace_back(AskOf(id, gang, tables, candidate));
+    if (!ask.moves) ask.least = std::min(ask.least, WidestAround(usable, ask.at));
   }
   LetOthersPass(asks);
   const std::vector<GangBlock> blocks = AllotGang(ranks, asks);

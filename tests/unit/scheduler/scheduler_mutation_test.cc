@@ -52,7 +52,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Mutant{Rule::kMemberDeadlines, "members"}, Mutant{Rule::kMoveBits, "G11"},
                       Mutant{Rule::kMoveBetween, "G11"}, Mutant{Rule::kGangBound, "G1"},
                       Mutant{Rule::kGangCharges, "G7"}, Mutant{Rule::kGangIdle, "gang"},
-                      Mutant{Rule::kGangSmallest, "degree"}, Mutant{Rule::kGuaranteedAlone, "G6"}));
+                      Mutant{Rule::kGuaranteedAlone, "G6"}));
 
 }  // namespace
 }  // namespace darkroom::scheduler

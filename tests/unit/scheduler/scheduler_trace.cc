@@ -251,8 +251,6 @@ class World {
     const auto invariants = scheduler_.BrokenInvariants();
     if (!invariants.empty()) Break("bookkeeping", invariants.front());
     CheckNoIdleReplica();
-    CheckNotTooWide();
-    wide_.clear();
   }
 
   // ---- commands ----
@@ -397,7 +395,6 @@ class World {
     if (!InTimeAt(replica, head, plan.items.front().step, 1)) {
       asked_.insert({plan.replica, plan.sequence});
     }
-    if (InTimeAt(replica, head, plan.items.front().step, degree / 2)) wide_.push_back(plan);
   }
 
   // Whether the job ends in time at that degree, whatever its error was when it came.
@@ -411,33 +408,6 @@ class World {
         CostAt(replica.spec, Stage::kDenoise, job.spec.step_tokens, static_cast<size_t>(degree)));
     const double left_ns = (step_ns * (job.spec.steps - step) + tail_ns) * (1 + kErrorMax);
     return trace_.pace == 1.0 && left_ns <= static_cast<double>(job.spec.deadline_ns - now_ns_);
-  }
-
-  // Nobody has more accelerators than its deadline asks for while a job that might take one of
-  // them stands still.
-  void CheckNotTooWide() {
-    for (const RunPlan& plan : wide_) {
-      for (const ReplicaId helper : plan.helpers) {
-        for (const auto& [id, job] : jobs_) {
-          const bool running = UnderWay(id);
-          if (job.replica != kNowhere && !running && MightComeTo(live_.at(helper), id, job)) {
-            Break("degree", absl::StrCat("job ", id, " stands still beside ", DegreeOf(plan),
-                                         " accelerators for one that needs fewer"));
-          }
-        }
-      }
-    }
-  }
-
-  bool UnderWay(JobId id) const {
-    for (const auto& [replica_id, replica] : live_) {
-      for (const RunPlan& plan : replica.plans) {
-        for (const auto& item : plan.items) {
-          if (item.job == id) return true;
-        }
-      }
-    }
-    return false;
   }
 
   void CheckBatch(const RunPlan& plan, const LiveReplica& replica) {
@@ -637,7 +607,6 @@ class World {
   int64_t charged_ns_ = 0;
   std::map<JobId, int64_t> caps_;
   std::set<std::pair<ReplicaId, uint64_t>> asked_;  // plans whose first job needs its helpers
-  std::vector<RunPlan> wide_;                       // of this event, wider than anybody asked
   int64_t longest_ns_ = 0;
   std::string broken_;
   std::string written_;
