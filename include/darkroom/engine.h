@@ -59,11 +59,19 @@ class Engine {
     JobInputs inputs;
   };
   // Done once the generation is durable. Attaches to the earlier generation when the request id was
-  // seen before. RESOURCE_EXHAUSTED (QUEUE_FULL, TENANT_RATE, INPUTS_FULL, OVERLOADED, and with an
-  // AdmissionOffer NO_GUARANTEE), FAILED_PRECONDITION (DEADLINE_TOO_SOON, with an AdmissionOffer),
-  // INVALID_ARGUMENT (DEADLINE_PASSED), UNAVAILABLE (DRAINING, STORE_BROKEN), ALREADY_EXISTS
-  // (REQUEST_ID_REUSED).
+  // seen before, whatever a new one would be refused for. RESOURCE_EXHAUSTED (QUEUE_FULL,
+  // TENANT_RATE, INPUTS_FULL, OVERLOADED, and with an AdmissionOffer NO_GUARANTEE),
+  // FAILED_PRECONDITION (DEADLINE_TOO_SOON, with an AdmissionOffer), INVALID_ARGUMENT
+  // (DEADLINE_PASSED), UNAVAILABLE (DRAINING, STORE_BROKEN), ALREADY_EXISTS (REQUEST_ID_REUSED,
+  // GENERATION_DELETED).
   virtual void SubmitGeneration(Submit submit, Callback<absl::StatusOr<v1::Generation>> done) = 0;
+
+  // The generation that the tenant's `request_id` made, for a repetition that is refused before it
+  // comes to SubmitGeneration. NOT_FOUND (REQUEST_UNKNOWN), ALREADY_EXISTS (REQUEST_ID_REUSED,
+  // GENERATION_DELETED), RESOURCE_EXHAUSTED (SERVER_BUSY).
+  virtual void FindRequest(const std::string& tenant, const std::string& request_id,
+                           const std::string& request_hash,
+                           Callback<absl::StatusOr<v1::Generation>> done) = 0;
 
   // What SubmitGeneration would answer now, and when it would be done; changes nothing. A refusal
   // is in the answer. RESOURCE_EXHAUSTED (SERVER_BUSY).

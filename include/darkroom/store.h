@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "darkroom/asset_store.h"
+#include "darkroom/key_store.h"
 #include "darkroom/v1/generation.pb.h"
 
 namespace darkroom {
@@ -51,6 +52,12 @@ class GenerationStore {
   // (GENERATION_DELETED) when it was used by a generation that has been deleted since.
   virtual absl::StatusOr<Created> Create(const NewGeneration& create) = 0;
 
+  // The generation, as it is now, that `request_id` made. NOT_FOUND (REQUEST_UNKNOWN) when none
+  // did; ALREADY_EXISTS as from Create.
+  virtual absl::StatusOr<v1::Generation> FindRequest(const std::string& tenant,
+                                                     const std::string& request_id,
+                                                     const std::string& request_hash) = 0;
+
   // Replaces the generation and appends `events` (with their sequence numbers set, ascending).
   // NOT_FOUND when it does not exist.
   virtual absl::Status Update(const v1::Generation& generation,
@@ -89,6 +96,8 @@ class GenerationStore {
 
   // The tenants' uploaded pictures, in the same database. What writes is called inside Transact.
   virtual AssetStore& assets() = 0;
+  // The API keys, likewise.
+  virtual KeyStore& keys() = 0;
 };
 
 }  // namespace darkroom

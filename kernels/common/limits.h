@@ -28,4 +28,10 @@ inline constexpr int32_t kPatchMax = 64;
 // elements has its blocks stride.
 inline constexpr int64_t kSamplerStepBlocksPerJobMax = 1056;
 
+// Convolutions: taps per side and zeros around the picture, pixels between patches.
+inline constexpr int32_t kConvKernelMax = 15;
+inline constexpr int32_t kConvStrideMax = 8;
+// Pixels whose moments one thread takes for a group norm; the order of its sums depends on it.
+inline constexpr int64_t kGroupNormRunPixels = 256;
+
 }  // namespace darkroom::kernels

@@ -43,4 +43,22 @@ __device__ inline void StoreVector(__nv_bfloat16* to, const float (&values)[kVec
   *reinterpret_cast<Bytes16*>(to) = bytes;
 }
 
+// Two neighbouring elements of a tensor of f32 or bf16; in one access if `paired`: `data` is 8-byte
+// aligned and `index` even.
+__device__ inline void StorePair(void* data, DType dtype, int64_t index, float low, float high,
+                                 bool paired) {
+  if (!paired) {
+    StoreElement(data, dtype, index, low);
+    StoreElement(data, dtype, index + 1, high);
+  } else if (dtype == DType::kBf16) {
+    *reinterpret_cast<uint32_t*>(static_cast<__nv_bfloat16*>(data) + index) =
+        ptx::PackBf16(low, high);
+  } else {
+    struct alignas(8) Pair {
+      float low, high;
+    };
+    *reinterpret_cast<Pair*>(static_cast<float*>(data) + index) = {low, high};
+  }
+}
+
 }  // namespace darkroom::kernels

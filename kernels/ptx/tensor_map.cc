@@ -21,15 +21,15 @@ PFN_cuTensorMapEncodeTiled_v12000 FindEncode() {
 
 }  // namespace
 
-Result EncodeTensorMap(const void* data, int64_t rows, int64_t columns, int box_rows,
-                       TensorMap* map) {
+Result EncodeTensorMap(const void* data, int64_t rows, int64_t columns, int64_t row_stride,
+                       int box_rows, TensorMap* map) {
   static const PFN_cuTensorMapEncodeTiled_v12000 encode = FindEncode();
   if (encode == nullptr) {
     return {cudaErrorNotSupported, "the driver has no cuTensorMapEncodeTiled: CUDA 12 is needed"};
   }
   constexpr cuuint32_t kBoxColumns = 64;
   const cuuint64_t dims[] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t strides[] = {static_cast<cuuint64_t>(columns) * 2};
+  const cuuint64_t strides[] = {static_cast<cuuint64_t>(row_stride) * 2};
   const cuuint32_t box[] = {kBoxColumns, static_cast<cuuint32_t>(box_rows)};
   const cuuint32_t steps[] = {1, 1};
   const CUresult code =

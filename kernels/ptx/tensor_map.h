@@ -14,9 +14,9 @@ struct TensorMap {
 };
 
 // A row-major matrix that is copied in boxes of `box_rows` rows (256 at most) by 64 columns, which
-// are 128 bytes and come swizzled by 128. REQUIRES: `data` 16-byte aligned, columns a multiple
-// of 8.
-Result EncodeTensorMap(const void* data, int64_t rows, int64_t columns, int box_rows,
-                       TensorMap* map);
+// are 128 bytes and come swizzled by 128. REQUIRES: `data` 16-byte aligned; row_stride, the
+// elements between rows, a multiple of 8.
+Result EncodeTensorMap(const void* data, int64_t rows, int64_t columns, int64_t row_stride,
+                       int box_rows, TensorMap* map);
 
 }  // namespace darkroom::kernels::ptx

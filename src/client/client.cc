@@ -3,6 +3,7 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
 #include "base/mutex.h"
@@ -13,19 +14,44 @@
 #include "darkroom/v1/asset.grpc.pb.h"
 #include "darkroom/v1/generation.grpc.pb.h"
 #include "darkroom/v1/model.grpc.pb.h"
+#include "darkroom/v1/tenant.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "grpcpp/create_channel.h"
 
 namespace darkroom {
 namespace {
 
-std::shared_ptr<grpc::Channel> Connect(const std::string& server) {
+std::shared_ptr<grpc::ChannelCredentials> CredentialsFor(const Client::Options& options) {
+  if (!options.tls) return grpc::InsecureChannelCredentials();
+  grpc::SslCredentialsOptions ssl;
+  ssl.pem_root_certs = options.ca;
+  ssl.pem_cert_chain = options.certificate;
+  ssl.pem_private_key = options.key;
+  return grpc::SslCredentials(ssl);
+}
+
+std::shared_ptr<grpc::Channel> Connect(const std::string& server, const Client::Options& options) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(client_limits::kReplyBytesMax);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, client_limits::kKeepaliveIntervalMs);
   // The API is not HTTP that a proxy could carry, and the server is usually this machine.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(server, CredentialsFor(options), arguments);
+}
+
+// The address with the port after its own: where a server has its operators' API by default.
+std::string NextPort(const std::string& server) {
+  const size_t colon = server.rfind(':');
+  int port = 0;
+  if (colon == std::string::npos || !absl::SimpleAtoi(server.substr(colon + 1), &port)) {
+    return server;
+  }
+  return absl::StrCat(server.substr(0, colon), ":", port + 1);
+}
+
+Client::Options WithDefaults(Client::Options options) {
+  if (options.admin_server.empty()) options.admin_server = NextPort(options.server);
+  return options;
 }
 
 }  // namespace
@@ -57,25 +83,33 @@ bool Canceller::cancelled() const {
 }
 
 struct Client::Connection {
-  Connection(const std::string& server_in, const std::string& tenant_in)
-      : server(server_in),
-        tenant(tenant_in),
-        channel(Connect(server)),
+  explicit Connection(const Options& options)
+      : server(options.server),
+        tenant(options.tenant),
+        authorization(options.credential.empty() ? "" : "Bearer " + options.credential),
+        channel(Connect(options.server, options)),
+        // Connects when it is first used, which most clients never do.
+        admin_channel(Connect(options.admin_server, options)),
         generations(v1::GenerationService::NewStub(channel)),
         models(v1::ModelService::NewStub(channel)),
         assets(v1::AssetService::NewStub(channel)),
-        admin(v1::ServerAdminService::NewStub(channel)) {}
+        admin(v1::ServerAdminService::NewStub(admin_channel)),
+        tenants(v1::TenantAdminService::NewStub(admin_channel)) {}
 
   const std::string server;
-  const std::string tenant;  // empty: none is named
+  const std::string tenant;         // empty: none is named
+  const std::string authorization;  // empty: none
   const std::shared_ptr<grpc::Channel> channel;
+  const std::shared_ptr<grpc::Channel> admin_channel;
   const std::unique_ptr<v1::GenerationService::Stub> generations;
   const std::unique_ptr<v1::ModelService::Stub> models;
   const std::unique_ptr<v1::AssetService::Stub> assets;
   const std::unique_ptr<v1::ServerAdminService::Stub> admin;
+  const std::unique_ptr<v1::TenantAdminService::Stub> tenants;
 
   void Name(grpc::ClientContext& context) const {
     if (!tenant.empty()) context.AddMetadata(kTenantKey, tenant);
+    if (!authorization.empty()) context.AddMetadata("authorization", authorization);
   }
 
   absl::Status FromGrpc(const grpc::Status& status) const {
@@ -119,10 +153,12 @@ struct Client::Connection {
   }
 };
 
-Client::Client(const std::string& server, const std::string& tenant)
-    : server_(server),
-      tenant_(tenant.empty() ? kLocalTenant : tenant),
-      connection_(std::make_unique<Connection>(server, tenant)) {}
+Client::Client(Options options)
+    : options_(WithDefaults(std::move(options))),
+      tenant_(!options_.tenant.empty()      ? options_.tenant
+              : options_.credential.empty() ? kLocalTenant
+                                            : kOwnTenant),
+      connection_(std::make_unique<Connection>(options_)) {}
 
 Client::~Client() = default;
 
@@ -264,6 +300,42 @@ absl::StatusOr<v1::ServerInfo> Client::GetServerInfo() {
 absl::StatusOr<v1::GetStatusResponse> Client::GetStatus() {
   return connection_->Unary<v1::GetStatusResponse>(
       *connection_->admin, &v1::ServerAdminService::Stub::GetStatus, v1::GetStatusRequest());
+}
+
+absl::StatusOr<v1::CreateApiKeyResponse> Client::CreateApiKey(const v1::ApiKey& key) {
+  v1::CreateApiKeyRequest request;
+  *request.mutable_key() = key;
+  return connection_->Unary<v1::CreateApiKeyResponse>(
+      *connection_->tenants, &v1::TenantAdminService::Stub::CreateApiKey, request);
+}
+
+absl::StatusOr<std::vector<v1::ApiKey>> Client::ListApiKeys(const std::string& tenant) {
+  std::vector<v1::ApiKey> keys;
+  v1::ListApiKeysRequest request;
+  request.set_tenant(tenant);
+  request.set_page_size(client_limits::kKeysPerPage);
+  for (int page = 0; page < client_limits::kKeyPagesMax; ++page) {
+    auto response = connection_->Unary<v1::ListApiKeysResponse>(
+        *connection_->tenants, &v1::TenantAdminService::Stub::ListApiKeys, request);
+    if (!response.ok()) return response.status();
+    for (v1::ApiKey& key : *response->mutable_keys()) keys.push_back(std::move(key));
+    if (response->next_page_token().empty()) break;
+    request.set_page_token(response->next_page_token());
+  }
+  return keys;
+}
+
+absl::StatusOr<v1::RotateApiKeyResponse> Client::RotateApiKey(
+    const v1::RotateApiKeyRequest& request) {
+  return connection_->Unary<v1::RotateApiKeyResponse>(
+      *connection_->tenants, &v1::TenantAdminService::Stub::RotateApiKey, request);
+}
+
+absl::StatusOr<v1::ApiKey> Client::RevokeApiKey(const std::string& name) {
+  v1::RevokeApiKeyRequest request;
+  request.set_name(name);
+  return connection_->Unary<v1::ApiKey>(*connection_->tenants,
+                                        &v1::TenantAdminService::Stub::RevokeApiKey, request);
 }
 
 namespace {

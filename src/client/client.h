@@ -12,6 +12,7 @@
 #include "darkroom/v1/asset.pb.h"
 #include "darkroom/v1/generation.pb.h"
 #include "darkroom/v1/model.pb.h"
+#include "darkroom/v1/tenant.pb.h"
 
 namespace darkroom {
 
@@ -40,14 +41,31 @@ class Canceller {
 // be reached is UNAVAILABLE (SERVER_UNREACHABLE).
 class Client {
  public:
-  // `server`: "host:port". `tenant`: whose the calls are; empty means the server's own, "local".
-  explicit Client(const std::string& server, const std::string& tenant = "");
+  struct Options {
+    std::string server;  // "host:port"
+    // The operators' API. Empty: the same host, and the port after `server`'s.
+    std::string admin_server;
+    // Whose the calls are. Empty: the credentials', or without any the server's own, "local".
+    std::string tenant;
+    // An API key's text or a signed token. Empty: none.
+    std::string credential;
+    bool tls = false;
+    // PEM: who signs the server's certificate (empty: whom this machine trusts), and this client's
+    // own certificate with its key (empty: none).
+    std::string ca;
+    std::string certificate;
+    std::string key;
+  };
+  explicit Client(Options options);
+  explicit Client(const std::string& server, const std::string& tenant = "")
+      : Client(Options{.server = server, .tenant = tenant}) {}
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  const std::string& server() const { return server_; }
-  // "local" when none was given.
+  const std::string& server() const { return options_.server; }
+  const std::string& admin_server() const { return options_.admin_server; }
+  // As resource names have it: "local" when none was given, and "-" when the credentials tell.
   const std::string& tenant() const { return tenant_; }
 
   // Each blocks until the answer, at most 30 s.
@@ -65,6 +83,12 @@ class Client {
   absl::StatusOr<v1::ServerInfo> GetServerInfo();
   absl::StatusOr<v1::GetStatusResponse> GetStatus();
 
+  // Keys. `tenant`: "tenants/{tenant}", or empty for all that the caller may see.
+  absl::StatusOr<v1::CreateApiKeyResponse> CreateApiKey(const v1::ApiKey& key);
+  absl::StatusOr<std::vector<v1::ApiKey>> ListApiKeys(const std::string& tenant);
+  absl::StatusOr<v1::RotateApiKeyResponse> RotateApiKey(const v1::RotateApiKeyRequest& request);
+  absl::StatusOr<v1::ApiKey> RevokeApiKey(const std::string& name);
+
   // Pictures. Transfers block at most 5 minutes, the others as above.
   absl::StatusOr<v1::Asset> UploadAsset(const std::string& bytes);
   absl::StatusOr<std::string> DownloadAsset(const std::string& name);
@@ -81,7 +105,7 @@ class Client {
 
  private:
   struct Connection;
-  const std::string server_;
+  const Options options_;
   const std::string tenant_;
   const std::unique_ptr<Connection> connection_;
 };

@@ -15,6 +15,9 @@ inline constexpr int kUploadPieceBytes = 1 << 20;
 inline constexpr int kDownloadBytesMax = 512 << 20;
 // Pages read when all models are asked for.
 inline constexpr int kModelPagesMax = 100;
+// Keys on a page, and pages read when all keys are asked for.
+inline constexpr int kKeysPerPage = 1000;
+inline constexpr int kKeyPagesMax = 100;
 // A connection that carries nothing is tested this often, so that a dead server is noticed.
 inline constexpr int kKeepaliveIntervalMs = 20'000;
 

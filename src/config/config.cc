@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
@@ -18,15 +17,15 @@
 #include "base/limits.h"
 #include "base/nearest_name.h"
 #include "base/resource_name.h"
+#include "config/authentication.h"
 #include "config/config_file.h"
 #include "config/fields.h"
 #include "config/limits.h"
+#include "config/listen.h"
 #include "config/tenants.h"
 
 namespace darkroom {
 namespace {
-
-constexpr char kListenDefault[] = "127.0.0.1:50051";
 
 absl::Status Invalid(const std::string& field, const std::string& problem,
                      const std::string& wanted) {
@@ -114,39 +113,6 @@ absl::StatusOr<std::vector<Config::Model>> ResolveModels(const v1::DaemonConfig&
     models.push_back(std::move(model));
   }
   return models;
-}
-
-bool IsLoopback(std::string_view host) {
-  if (host == "localhost" || host == "[::1]") return true;
-  constexpr std::string_view kLoopbackNetwork = "127.";
-  return host.substr(0, kLoopbackNetwork.size()) == kLoopbackNetwork &&
-         host.find_first_not_of("0123456789.") == std::string_view::npos;
-}
-
-absl::StatusOr<std::string> ResolveListen(const std::string& given) {
-  if (given.empty()) return std::string(kListenDefault);
-  const std::string field = "listen.grpc";
-  const std::string shown = absl::StrCat("\"", given, "\"");
-  const size_t colon = given.rfind(':');
-  const std::string_view host = std::string_view(given).substr(0, colon);
-  int port = -1;
-  if (colon != std::string::npos) {
-    const char* end = given.data() + given.size();
-    const auto parsed = std::from_chars(given.data() + colon + 1, end, port);
-    if (parsed.ec != std::errc() || parsed.ptr != end) port = -1;
-  }
-  if (host.empty() || port < 0 || port > 65'535) {
-    return Invalid(field, shown,
-                   absl::StrCat("must be an address and a port, 0 to 65535; nearest: \"",
-                                kListenDefault, "\""));
-  }
-  if (!IsLoopback(host)) {
-    return Invalid(field, shown,
-                   absl::StrCat("must be a loopback address, since calls are neither encrypted nor "
-                                "authenticated; nearest: \"127.0.0.1:",
-                                port, "\""));
-  }
-  return given;
 }
 
 absl::StatusOr<std::string> ResolveStorePath(const std::string& given,
@@ -256,9 +222,9 @@ absl::StatusOr<Config> ResolveConfig(const v1::DaemonConfig& proto,
   auto models = ResolveModels(proto, environment);
   if (!models.ok()) return models.status();
   config.models = *std::move(models);
-  auto grpc = ResolveListen(proto.listen().grpc());
-  if (!grpc.ok()) return grpc.status();
-  config.listen.grpc = *std::move(grpc);
+  auto listen = ResolveListen(proto);
+  if (!listen.ok()) return listen.status();
+  config.listen = *std::move(listen);
   auto store_path = ResolveStorePath(proto.store().path(), environment);
   if (!store_path.ok()) return store_path.status();
   config.store.path = *std::move(store_path);
@@ -276,6 +242,10 @@ absl::StatusOr<Config> ResolveConfig(const v1::DaemonConfig& proto,
                              ? environment.program_directory + "/darkroom-media"
                              : proto.media().program();
   if (auto status = ResolveIntegers(proto, environment, config); !status.ok()) return status;
+  if (!proto.has_authentication()) return config;
+  auto authentication = ResolveAuthentication(proto, config);
+  if (!authentication.ok()) return authentication.status();
+  config.authentication = *std::move(authentication);
   return config;
 }
 

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "darkroom/v1/access.pb.h"
 #include "darkroom/v1/config.pb.h"
 
 namespace darkroom {
@@ -18,8 +20,33 @@ struct Config {
     std::string name;
     std::string precision;  // "f32" or "bf16"
   };
+  struct Tls {
+    std::string certificate;  // PEM files; empty: no TLS
+    std::string key;
+    std::string client_ca;  // empty: clients are asked for no certificate
+    bool require_client_certificate = false;
+  };
   struct Listen {
-    std::string grpc;  // "127.0.0.1:50051", "[::1]:0"
+    std::string grpc;   // "127.0.0.1:50051", "[::1]:0"
+    std::string admin;  // likewise
+    Tls tls;
+  };
+  struct Jwt {
+    std::string jwks;  // path
+    std::string issuer;
+    std::string audience;
+    std::string tenant_claim;
+    std::string role_claim;
+  };
+  struct Certificate {
+    std::string uri;
+    std::string tenant;  // empty for a role that acts for none
+    v1::Role role = v1::ROLE_TENANT_USER;
+  };
+  struct Authentication {
+    bool api_keys = true;
+    std::optional<Jwt> jwt;
+    std::vector<Certificate> certificates;
   };
   struct Store {
     std::string path;
@@ -69,6 +96,7 @@ struct Config {
 
   std::vector<Model> models;
   Listen listen;
+  std::optional<Authentication> authentication;  // none: every caller is believed
   Store store;
   Workers workers;
   Scheduler scheduler;

@@ -89,7 +89,7 @@ class Reader {
     if (!node.IsSequence()) {
       return Fail(node, "CONFIG_VALUE_INVALID", path, absl::StrCat(path, " must be a list"));
     }
-    const size_t entries_max = path == "tenants" ? kConfigTenantsMax : kConfigModelsMax;
+    const size_t entries_max = path == "models" ? kConfigModelsMax : kConfigTenantsMax;
     if (node.size() > entries_max) {
       return Fail(
           node, "CONFIG_OUT_OF_RANGE", path,

@@ -9,7 +9,7 @@ namespace darkroom {
 inline constexpr int64_t kConfigFileBytesMax = int64_t{1} << 20;
 // Models that one daemon serves.
 inline constexpr int kConfigModelsMax = 64;
-// Tenants that one daemon knows.
+// Tenants that one daemon knows, and certificates.
 inline constexpr int kConfigTenantsMax = 1024;
 // What an error shows of a wrong value.
 inline constexpr size_t kConfigShownBytesMax = 64;

@@ -96,9 +96,9 @@ absl::StatusOr<Config::Tenant> ResolveTenant(const v1::TenantConfig& proto, cons
                  absl::StrCat(path, ".name is not set; it tells whose calls are meant"))
         .Field(path + ".name", "it tells whose calls are meant");
   }
-  if (!IsValidId(tenant.name)) {
+  if (!IsValidId(tenant.name) || tenant.name == kOwnTenant) {
     return Invalid(path + ".name", Shown(tenant.name),
-                   "must be 1 to 63 characters of a-z, 0-9 and -");
+                   "must be 1 to 63 characters of a-z, 0-9 and -, and not - alone");
   }
   const auto service_class =
       Choose(path + ".service_class", proto.service_class(), ServiceClasses(), 2);

@@ -30,6 +30,12 @@ inline constexpr size_t kBufferBytesMax = size_t{1} << 42;
 inline constexpr size_t kWeightSegmentBytes = size_t{256} << 20;
 inline constexpr size_t kWeightSegmentBytesMax = size_t{1} << 30;
 inline constexpr size_t kWeightSegmentsMax = 250;
+// Half of a CUDA stream's staging for copies from the host.
+inline constexpr size_t kStagingBytes = size_t{8} << 20;
+// Devices of one machine that can be named.
+inline constexpr int kCudaDevicesMax = 64;
+// Characters of a device's name that an error repeats.
+inline constexpr size_t kDeviceNameShownMax = 32;
 // oneDNN primitives kept by one backend, one per (in_features, chunk width).
 inline constexpr size_t kCpuPrimitivesMax = 4096;
 // How long an idle pool thread looks for work before it sleeps.

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -89,6 +90,9 @@ class Controller {
   // ---- admission (controller_admission.cc) ----
   // What speaks against a new generation before the scheduler is asked.
   absl::Status CheckNew(const Engine::Submit& submit, Now now);
+  // Answers a submission that was refused.
+  static void Refuse(CallId call, const std::string& tenant, const std::string& request_id,
+                     const std::string& request_hash, absl::Status status, Commands& commands);
   // Makes the record's jobs, and has the scheduler take all of them and hold them, or none.
   absl::Status Admit(GenerationRecord& record, Now now, Commands& commands);
   std::optional<scheduler::JobRefused> TakeHeld(const std::vector<scheduler::JobSpec>& specs,
@@ -136,14 +140,19 @@ class Controller {
   void Apply(const scheduler::OpenSlot& order, Now now, Commands& commands);
   void Apply(const scheduler::CloseSlot& order, Now now, Commands& commands);
   void Apply(const scheduler::RunPlan& order, Now now, Commands& commands);
+  void Apply(const scheduler::RevokePlan& order, Now now, Commands& commands);
   void Apply(const scheduler::Charge& order, Now now, Commands& commands);
   void Apply(const scheduler::JobFinished& order, Now now, Commands& commands);
   void Apply(const scheduler::JobRequeued& order, Now now, Commands& commands);
   void Apply(const scheduler::JobQuarantined& order, Now now, Commands& commands);
   void Apply(const scheduler::JobRefused& order, Now now, Commands& commands);
+  // The daemon's replicas keep their weights as long as they live: these are never ordered.
+  void Apply(const scheduler::EvictWeights&, Now, Commands&) {}
+  void Apply(const scheduler::LoadWeights&, Now, Commands&) {}
   void OrderMedia(const scheduler::RunPlan& order, Commands& commands);
   void OnPlanStarted(const WorkerSaid& said, Now now, Commands& commands);
   void OnPlanDone(WorkerSaid& said, Now now, Commands& commands);
+  void OnPlanRevoked(WorkerId worker, uint64_t sequence, Now now, Commands& commands);
   // Keeps what the result of the plan's job `index` brought: progress, a checkpoint, pixels.
   absl::Status TakeResult(const scheduler::RunPlan& plan, size_t index,
                           const v1::PlanDone::JobResult& result,
@@ -167,6 +176,8 @@ class Controller {
   };
   std::map<scheduler::JobId, Owner> owners_;
   std::map<std::pair<scheduler::ReplicaId, uint64_t>, scheduler::RunPlan> plans_;
+  // Of plans_, those that their workers were asked to give back and have not answered for.
+  std::set<std::pair<scheduler::ReplicaId, uint64_t>> revoking_;
   std::map<WriteId, PendingWrite> writes_;
   // Generations whose model no worker has loaded yet.
   std::vector<std::string> parked_;

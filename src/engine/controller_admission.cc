@@ -23,10 +23,19 @@ absl::Status Controller::CheckNew(const Engine::Submit& submit, Now now) {
   return tenants_.MayEnter(submit.tenant, now.mono_ns);
 }
 
+void Controller::Refuse(CallId call, const std::string& tenant, const std::string& request_id,
+                        const std::string& request_hash, absl::Status status, Commands& commands) {
+  // A client that lost the answer repeats its request, later than its deadline perhaps, or with
+  // its tenant's limits used up by the very generation that it asks for.
+  if (request_id.empty()) return commands.push_back(Reply{call, std::move(status)});
+  commands.push_back(ReplyRefused{call, tenant, request_id, request_hash, std::move(status)});
+}
+
 void Controller::On(SubmitReceived event, Now now, Commands& commands) {
   Engine::Submit& submit = event.submit;
   if (absl::Status status = CheckNew(submit, now); !status.ok()) {
-    return commands.push_back(Reply{event.call, std::move(status)});
+    return Refuse(event.call, submit.tenant, submit.request.request_id(), submit.request_hash,
+                  std::move(status), commands);
   }
   GenerationStore::NewGeneration create;
   v1::Generation& generation = create.generation;
@@ -49,7 +58,8 @@ void Controller::On(SubmitReceived event, Now now, Commands& commands) {
   pending.sequence = config_.boot << kBootShift;
   if (absl::Status status = Admit(pending, now, commands); !status.ok()) {
     generations_.erase(generation.name());
-    return commands.push_back(Reply{event.call, std::move(status)});
+    return Refuse(event.call, submit.tenant, create.request_id, create.request_hash,
+                  std::move(status), commands);
   }
   // It was asked whether it may, and nothing has come between.
   tenants_.Enter(submit.tenant, now.mono_ns).IgnoreError();

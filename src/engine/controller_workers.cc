@@ -147,6 +147,14 @@ void Controller::Apply(const scheduler::RunPlan& order, Now now, Commands& comma
   static_cast<void>(now);
 }
 
+void Controller::Apply(const scheduler::RevokePlan& order, Now, Commands& commands) {
+  revoking_.insert({order.replica, order.sequence});
+  v1::ToWorker message;
+  message.mutable_revoke_plan()->set_gang_epoch(static_cast<uint64_t>(order.replica));
+  message.mutable_revoke_plan()->set_sequence(order.sequence);
+  commands.push_back(SendToWorker{order.replica, std::move(message), {}});
+}
+
 void Controller::OrderMedia(const scheduler::RunPlan& order, Commands& commands) {
   for (const auto& item : order.items) {
     JobRecord& job = jobs_.at(item.job);
@@ -273,6 +281,9 @@ void Controller::OnPlanStarted(const WorkerSaid& said, Now now, Commands& comman
   fleet_.PlanStarted(said.worker, sequence, now.mono_ns);
   const auto plan = plans_.find({said.worker, sequence});
   if (plan == plans_.end()) return;
+  if (revoking_.erase(plan->first) > 0) {
+    Schedule(scheduler::PlanBegun{said.worker, sequence}, now, commands);
+  }
   for (const auto& item : plan->second.items) {
     const auto job = jobs_.find(item.job);
     if (job == jobs_.end()) continue;
@@ -291,7 +302,9 @@ void Controller::OnPlanStarted(const WorkerSaid& said, Now now, Commands& comman
 
 void Controller::OnPlanDone(WorkerSaid& said, Now now, Commands& commands) {
   const v1::PlanDone& done = said.message.plan_done();
+  if (done.revoked()) return OnPlanRevoked(said.worker, done.sequence(), now, commands);
   fleet_.PlanDone(said.worker, done, now.mono_ns);
+  revoking_.erase({said.worker, done.sequence()});
   const auto node = plans_.extract({said.worker, done.sequence()});
   if (node.empty()) return;
   const scheduler::RunPlan& plan = node.mapped();
@@ -319,6 +332,20 @@ void Controller::OnPlanDone(WorkerSaid& said, Now now, Commands& commands) {
   }
   Schedule(finished, now, commands);
   ReleasePlan(plan, commands);
+}
+
+void Controller::OnPlanRevoked(WorkerId worker, uint64_t sequence, Now now, Commands& commands) {
+  const auto plan = plans_.find({worker, sequence});
+  if (plan == plans_.end()) return;
+  if (revoking_.erase(plan->first) == 0) {
+    // Nobody can tell any more where its jobs are.
+    spdlog::error("worker {} gives back a plan that it was not asked for, and is killed", worker);
+    return commands.push_back(KillWorker{worker});
+  }
+  fleet_.PlanRevoked(worker, sequence);
+  const auto node = plans_.extract(plan);
+  Schedule(scheduler::PlanRevoked{worker, sequence}, now, commands);
+  ReleasePlan(node.mapped(), commands);
 }
 
 absl::Status Controller::TakeResult(const scheduler::RunPlan& plan, size_t index,
@@ -417,6 +444,7 @@ void Controller::On(WorkerGone event, Now now, Commands& commands) {
       ++it;
     }
   }
+  std::erase_if(revoking_, [&](const auto& key) { return key.first == event.worker; });
   if (was_ready) Schedule(scheduler::ReplicaLost{event.worker}, now, commands);
   for (const auto& plan : lost) ReleasePlan(plan, commands);
   if (!draining_ || !generations_.empty()) fleet_.StartDue(now.mono_ns, commands);

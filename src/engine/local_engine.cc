@@ -180,6 +180,18 @@ void LocalEngine::Do(ReplyFromStore&& command) {
   }
 }
 
+void LocalEngine::Do(ReplyRefused&& command) {
+  GenerationCallback done = TakeCall(command.call);
+  if (!done) return;
+  FindRequest(command.tenant, command.request_id, command.request_hash,
+              [done = std::move(done),
+               refusal = std::move(command.status)](absl::StatusOr<v1::Generation> found) mutable {
+                const bool known = found.ok() || absl::IsAlreadyExists(found.status());
+                if (!known) found = std::move(refusal);
+                std::move(done)(std::move(found));
+              });
+}
+
 void LocalEngine::Do(WriteCreate&& command) {
   if (command.inputs.empty()) return PostCreate(std::move(command));
   // The pictures first: a generation that is in the store has them.
@@ -446,6 +458,15 @@ void LocalEngine::ReadStore(absl::AnyInvocable<T(GenerationStore&)> read, Callba
 void LocalEngine::SubmitGeneration(Submit submit, GenerationCallback done) {
   PostCall<v1::Generation>(SubmitReceived{0, std::move(submit), Random64(), Random64()},
                            std::move(done));
+}
+
+void LocalEngine::FindRequest(const std::string& tenant, const std::string& request_id,
+                              const std::string& request_hash, GenerationCallback done) {
+  ReadStore<absl::StatusOr<v1::Generation>>(
+      [tenant, request_id, request_hash](GenerationStore& store) {
+        return store.FindRequest(tenant, request_id, request_hash);
+      },
+      std::move(done));
 }
 
 void LocalEngine::EstimateGeneration(

@@ -72,6 +72,9 @@ class LocalEngine final : public Engine, public WorkerSink {
   void Stop();
 
   void SubmitGeneration(Submit submit, Callback<absl::StatusOr<v1::Generation>> done) override;
+  void FindRequest(const std::string& tenant, const std::string& request_id,
+                   const std::string& request_hash,
+                   Callback<absl::StatusOr<v1::Generation>> done) override;
   void EstimateGeneration(Submit submit,
                           Callback<absl::StatusOr<v1::EstimateGenerationResponse>> done) override;
   void GetStatus(Callback<absl::StatusOr<v1::GetStatusResponse>> done) override;
@@ -112,6 +115,7 @@ class LocalEngine final : public Engine, public WorkerSink {
   void Do(ReplyEstimate&& command);
   void Do(ReplyStatus&& command);
   void Do(ReplyFromStore&& command);
+  void Do(ReplyRefused&& command);
   void Do(WriteCreate&& command);
   void Do(PrepareInputs&& command);
   void Do(WriteUpdate&& command);

@@ -139,6 +139,15 @@ struct ReplyFromStore {
   CallId call = 0;
   std::string name;
 };
+// Refuses a submission with `status`, unless its request id has made a generation before: then that
+// is the answer, or what is wrong with the repetition.
+struct ReplyRefused {
+  CallId call = 0;
+  std::string tenant;
+  std::string request_id;
+  std::string request_hash;
+  absl::Status status;
+};
 // One transaction: create, and `queued` as its first event if it was inserted. Answered by
 // CreateDone. `inputs` are durable before it, each under InputBlobKey.
 struct WriteCreate {
@@ -230,10 +239,11 @@ struct Fatal {
   absl::Status status;
 };
 
-using Command = std::variant<Reply, ReplyEstimate, ReplyStatus, ReplyFromStore, WriteCreate,
-                             PrepareInputs, WriteUpdate, WriteDelete, PurgeEnded, StartWorker,
-                             SendToWorker, KillWorker, EncodeMedia, EncodePreview, OpenTopic,
-                             Publish, CloseTopic, SaveCosts, RecordDecision, Drained, Fatal>;
+using Command =
+    std::variant<Reply, ReplyEstimate, ReplyStatus, ReplyFromStore, ReplyRefused, WriteCreate,
+                 PrepareInputs, WriteUpdate, WriteDelete, PurgeEnded, StartWorker, SendToWorker,
+                 KillWorker, EncodeMedia, EncodePreview, OpenTopic, Publish, CloseTopic, SaveCosts,
+                 RecordDecision, Drained, Fatal>;
 using Commands = std::vector<Command>;
 
 }  // namespace darkroom::engine

@@ -160,6 +160,7 @@ std::optional<WorkerFleet::Ready> WorkerFleet::OnModelLoaded(Worker& worker,
   ready.spec.step_tokens_max = std::max<int64_t>(
       1, config_.step_tokens_max > 0 ? config_.step_tokens_max : loaded.knee_tokens());
   ready.spec.plans_in_flight_max = kWorkerPlansMax;
+  ready.spec.revokes = true;
   ready.spec.numerics = Intern(worker.numerics_id);
   for (const auto& point : loaded.cost()) {
     ready.spec.cost.push_back({StageFromProto(point.stage()).value_or(scheduler::Stage::kDenoise),
@@ -201,6 +202,11 @@ void WorkerFleet::PlanStarted(WorkerId id, uint64_t sequence, int64_t now_ns) {
   if (it == workers_.end()) return;
   const auto plan = it->second.plans.find(sequence);
   if (plan != it->second.plans.end()) plan->second.started_ns = now_ns;
+}
+
+void WorkerFleet::PlanRevoked(WorkerId id, uint64_t sequence) {
+  const auto it = workers_.find(id);
+  if (it != workers_.end()) it->second.plans.erase(sequence);
 }
 
 void WorkerFleet::PlanDone(WorkerId id, const v1::PlanDone& done, int64_t now_ns) {

@@ -59,6 +59,7 @@ class WorkerFleet {
 
   void PlanSent(WorkerId id, uint64_t sequence, int64_t predicted_ns);
   void PlanStarted(WorkerId id, uint64_t sequence, int64_t now_ns);
+  void PlanRevoked(WorkerId id, uint64_t sequence);
   void PlanDone(WorkerId id, const v1::PlanDone& done, int64_t now_ns);
   // Workers whose running plan has taken far too long, or who load and are not heard of.
   std::vector<WorkerId> Hung(int64_t now_ns) const;

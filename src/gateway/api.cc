@@ -4,9 +4,11 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
 #include "base/resource_name.h"
+#include "base/tenant_key.h"
 #include "base/wall_time.h"
 #include "gateway/field_errors.h"
 #include "gateway/gather.h"
@@ -27,7 +29,8 @@ absl::StatusOr<std::string> OwnGeneration(const Call& call, std::string_view nam
   // Any name longer than the bound is malformed; parsing its start says so without the work.
   auto parsed = GenerationName::Parse(name.substr(0, limits::kResourceNameBytesMax), "name");
   if (!parsed.ok()) return parsed.status();
-  if (parsed->tenant != call.tenant) return GenerationNotFound();
+  if (parsed->tenant == kOwnTenant) parsed->tenant = call.caller.tenant;
+  if (parsed->tenant != call.caller.tenant) return GenerationNotFound();
   return parsed->ToString();
 }
 
@@ -46,18 +49,33 @@ Api::Api(Engine& engine, Clock& clock, Options options)
       options_(std::move(options)),
       included_outputs_(limits::kIncludedOutputsBytesInFlightMax) {}
 
-void Api::Resolve(const Call& call, v1::GenerateRequest request,
+Api::RequestKey Api::KeyOf(const Call& call, const v1::GenerateRequest& request) {
+  if (request.validate_only() || !IsRequestId(request.request_id())) return {};
+  return {call.caller.tenant, absl::AsciiStrToLower(request.request_id()), RequestHash(request)};
+}
+
+void Api::Refuse(const RequestKey& key, absl::Status refusal, Reply<v1::Generation> reply) {
+  if (key.request_id.empty()) return std::move(reply)(std::move(refusal));
+  engine_.FindRequest(key.tenant, key.request_id, key.hash,
+                      [refusal = std::move(refusal),
+                       reply = std::move(reply)](absl::StatusOr<v1::Generation> found) mutable {
+                        if (!found.ok()) found = std::move(refusal);
+                        std::move(reply)(std::move(found));
+                      });
+}
+
+void Api::Resolve(const Call& call, v1::GenerateRequest request, const RequestKey& key,
                   Callback<absl::StatusOr<Engine::Submit>> done) {
   if (absl::Status status = CheckParent(call, request.parent(), "parent"); !status.ok()) {
     return std::move(done)(status);
   }
   const std::vector<v1::Model> models = engine_.Models();
-  auto resolved =
-      ResolveGenerateRequest(request, call.tenant, models, options_.random, clock_.WallTime());
+  auto resolved = ResolveGenerateRequest(request, call.caller.tenant, models, options_.random,
+                                         clock_.WallTime());
   if (!resolved.ok()) return std::move(done)(resolved.status());
   Engine::Submit submit;
-  submit.tenant = call.tenant;
-  submit.request_hash = RequestHash(request);
+  submit.tenant = call.caller.tenant;
+  submit.request_hash = key.hash;
   submit.request = *std::move(resolved);
   const auto model = std::find_if(models.begin(), models.end(), [&](const v1::Model& candidate) {
     return candidate.name() == submit.request.model();
@@ -67,20 +85,22 @@ void Api::Resolve(const Call& call, v1::GenerateRequest request,
 
 void Api::CreateGeneration(CallPtr call, v1::CreateGenerationRequest request,
                            Reply<v1::Generation> reply) {
-  Resolve(*call, std::move(*request.mutable_request()),
-          [this, call, reply = std::move(reply)](absl::StatusOr<Engine::Submit> submit) mutable {
-            if (!submit.ok()) return std::move(reply)(submit.status());
-            if (submit->request.validate_only()) {
-              return std::move(reply)(Hypothetical(std::move(submit->request)));
-            }
-            submit->abandon = Engine::Abandon::kKeep;
-            engine_.SubmitGeneration(*std::move(submit), std::move(reply));
-          });
+  const RequestKey key = KeyOf(*call, request.request());
+  Resolve(
+      *call, std::move(*request.mutable_request()), key,
+      [this, call, key, reply = std::move(reply)](absl::StatusOr<Engine::Submit> submit) mutable {
+        if (!submit.ok()) return Refuse(key, submit.status(), std::move(reply));
+        if (submit->request.validate_only()) {
+          return std::move(reply)(Hypothetical(std::move(submit->request)));
+        }
+        submit->abandon = Engine::Abandon::kKeep;
+        engine_.SubmitGeneration(*std::move(submit), std::move(reply));
+      });
 }
 
 void Api::EstimateGeneration(CallPtr call, v1::EstimateGenerationRequest request,
                              Reply<v1::EstimateGenerationResponse> reply) {
-  Resolve(*call, std::move(*request.mutable_request()),
+  Resolve(*call, std::move(*request.mutable_request()), {},
           [this, call, reply = std::move(reply)](absl::StatusOr<Engine::Submit> submit) mutable {
             if (!submit.ok()) return std::move(reply)(submit.status());
             engine_.EstimateGeneration(*std::move(submit), std::move(reply));
@@ -88,18 +108,25 @@ void Api::EstimateGeneration(CallPtr call, v1::EstimateGenerationRequest request
 }
 
 void Api::Generate(CallPtr call, v1::GenerateRequest request, std::shared_ptr<EventFeed> feed) {
-  Resolve(*call, std::move(request), [this, call, feed](absl::StatusOr<Engine::Submit> submit) {
-    if (!submit.ok()) return feed->StartError(submit.status());
-    if (submit->request.validate_only()) {
-      v1::GenerateEvent event;
-      *event.mutable_time() = ToTimestamp(clock_.WallTime());
-      *event.mutable_queued()->mutable_resolved() = Hypothetical(std::move(submit->request));
-      return feed->StartSingle(std::move(event));
-    }
-    submit->abandon = submit->request.request_id().empty() ? Engine::Abandon::kCancelNow
-                                                           : Engine::Abandon::kCancelAfterGrace;
-    feed->StartSubmit(*std::move(submit));
-  });
+  const RequestKey key = KeyOf(*call, request);
+  Resolve(
+      *call, std::move(request), key,
+      [this, call, key, feed](absl::StatusOr<Engine::Submit> submit) {
+        if (!submit.ok()) {
+          return Refuse(key, submit.status(), [feed](absl::StatusOr<v1::Generation> known) {
+            feed->StartAttached(std::move(known));
+          });
+        }
+        if (submit->request.validate_only()) {
+          v1::GenerateEvent event;
+          *event.mutable_time() = ToTimestamp(clock_.WallTime());
+          *event.mutable_queued()->mutable_resolved() = Hypothetical(std::move(submit->request));
+          return feed->StartSingle(std::move(event));
+        }
+        submit->abandon = submit->request.request_id().empty() ? Engine::Abandon::kCancelNow
+                                                               : Engine::Abandon::kCancelAfterGrace;
+        feed->StartSubmit(*std::move(submit));
+      });
 }
 
 void Api::WatchGeneration(CallPtr call, v1::WatchGenerationRequest request,
@@ -136,7 +163,7 @@ void Api::ListGenerations(CallPtr call, v1::ListGenerationsRequest request,
   }
   FieldErrors errors;
   GenerationStore::ListQuery query;
-  query.tenant = call->tenant;
+  query.tenant = call->caller.tenant;
   query.page_size = CheckedPageSize(request.page_size(), errors);
   query.page_token = CheckedPageToken(request.page_token(), errors);
   for (const int state : request.states()) {

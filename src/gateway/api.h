@@ -63,10 +63,21 @@ class Api {
   Engine& engine() { return engine_; }
 
  private:
+  // How a request is known again when it is repeated; empty where it cannot be.
+  struct RequestKey {
+    std::string tenant;
+    std::string request_id;
+    std::string hash;
+  };
+  static RequestKey KeyOf(const Call& call, const v1::GenerateRequest& request);
+
   // The request with its defaults, after every check, and its pictures decoded; see
   // ResolveGenerateRequest and GatherInputs. Answers on the caller's thread unless there are any.
-  void Resolve(const Call& call, v1::GenerateRequest request,
+  void Resolve(const Call& call, v1::GenerateRequest request, const RequestKey& key,
                Callback<absl::StatusOr<Engine::Submit>> done);
+  // Answers a request that was refused before the engine saw it: with the generation that it made
+  // when it came first, or with the refusal.
+  void Refuse(const RequestKey& key, absl::Status refusal, Reply<v1::Generation> reply);
 
   Engine& engine_;
   Clock& clock_;

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/resource_name.h"
+#include "base/tenant_key.h"
 #include "gateway/field_errors.h"
 #include "gateway/limits.h"
 #include "gateway/paging.h"
@@ -27,7 +28,8 @@ absl::StatusOr<std::string> OwnAsset(const Assets* assets, const Call& call,
   if (assets == nullptr) return NoAssets();
   auto parsed = AssetName::Parse(name.substr(0, limits::kResourceNameBytesMax), "name");
   if (!parsed.ok()) return parsed.status();
-  if (parsed->tenant != call.tenant) return AssetNotFound();
+  if (parsed->tenant == kOwnTenant) parsed->tenant = call.caller.tenant;
+  if (parsed->tenant != call.caller.tenant) return AssetNotFound();
   return parsed->sha256;
 }
 
@@ -46,13 +48,13 @@ absl::Status AssetApi::CheckUpload(const Call& call, const Upload& upload) const
 void AssetApi::FinishUpload(CallPtr call, Upload& upload, Reply<v1::Asset> reply) {
   auto bytes = upload.Finish();
   if (!bytes.ok()) return std::move(reply)(bytes.status());
-  assets_->UploadAsset(call->tenant, Payload::Copy(*bytes), std::move(reply));
+  assets_->UploadAsset(call->caller.tenant, Payload::Copy(*bytes), std::move(reply));
 }
 
 void AssetApi::GetAsset(CallPtr call, v1::GetAssetRequest request, Reply<v1::Asset> reply) {
   const auto sha256 = OwnAsset(assets_, *call, request.name());
   if (!sha256.ok()) return std::move(reply)(sha256.status());
-  assets_->GetAsset(call->tenant, *sha256, std::move(reply));
+  assets_->GetAsset(call->caller.tenant, *sha256, std::move(reply));
 }
 
 void AssetApi::ListAssets(CallPtr call, v1::ListAssetsRequest request,
@@ -63,7 +65,7 @@ void AssetApi::ListAssets(CallPtr call, v1::ListAssetsRequest request,
   }
   FieldErrors errors;
   AssetStore::ListQuery query;
-  query.tenant = call->tenant;
+  query.tenant = call->caller.tenant;
   query.page_size = CheckedPageSize(request.page_size(), errors);
   query.page_token = CheckedPageToken(request.page_token(), errors);
   if (!errors.empty()) return std::move(reply)(errors.ToStatus());
@@ -81,7 +83,7 @@ void AssetApi::DeleteAsset(CallPtr call, v1::DeleteAssetRequest request,
                            Reply<google::protobuf::Empty> reply) {
   const auto sha256 = OwnAsset(assets_, *call, request.name());
   if (!sha256.ok()) return std::move(reply)(sha256.status());
-  assets_->DeleteAsset(call->tenant, *sha256,
+  assets_->DeleteAsset(call->caller.tenant, *sha256,
                        [reply = std::move(reply)](absl::Status status) mutable {
                          if (!status.ok()) return std::move(reply)(status);
                          std::move(reply)(google::protobuf::Empty());
@@ -91,7 +93,7 @@ void AssetApi::DeleteAsset(CallPtr call, v1::DeleteAssetRequest request,
 void AssetApi::DownloadAsset(CallPtr call, v1::DownloadAssetRequest request, Reply<Payload> reply) {
   const auto sha256 = OwnAsset(assets_, *call, request.name());
   if (!sha256.ok()) return std::move(reply)(sha256.status());
-  assets_->ReadAsset(call->tenant, *sha256, std::move(reply));
+  assets_->ReadAsset(call->caller.tenant, *sha256, std::move(reply));
 }
 
 }  // namespace darkroom

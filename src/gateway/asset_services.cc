@@ -10,7 +10,8 @@
 #include "darkroom/v1/asset.grpc.pb.h"
 #include "gateway/grpc_reply.h"
 #include "gateway/limits.h"
-#include "gateway/unary_call.h"
+#include "gateway/methods.h"
+#include "gateway/unary_methods.h"
 
 namespace darkroom {
 namespace {
@@ -114,20 +115,21 @@ template <typename Base>
 using RawDelete = v1::AssetService::WithRawCallbackMethod_DeleteAsset<Base>;
 
 class AssetServiceImpl final
-    : public RawUpload<RawDownload<RawGet<RawList<RawDelete<v1::AssetService::Service>>>>> {
+    : public RawUpload<RawDownload<RawGet<RawList<RawDelete<v1::AssetService::Service>>>>>,
+      private UnaryMethods<AssetApi> {
  public:
-  AssetServiceImpl(AssetApi& api, CallGate& gate) : api_(api), gate_(gate) {}
+  AssetServiceImpl(AssetApi& api, CallGate& gate) : UnaryMethods(api, gate) {}
 
   grpc::ServerReadReactor<ByteBuffer>* UploadAsset(Context* context, ByteBuffer* out) override {
     auto* upload = new UploadCall(*context, api_, *out);
-    upload->Start(gate_.Enter(TenantKeys(*context)));
+    upload->Start(gate_.Enter(methods::asset_service::kUploadAsset, CredentialsOf(*context)));
     return upload;
   }
   grpc::ServerWriteReactor<ByteBuffer>* DownloadAsset(Context* context,
                                                       const ByteBuffer* in) override {
     auto* download = new DownloadCall(*context);
     v1::DownloadAssetRequest request;
-    auto call = Enter(*context, *in, request);
+    auto call = Enter(methods::asset_service::kDownloadAsset, *context, *in, request);
     if (!call.ok()) {
       download->End(call.status());
       return download;
@@ -140,44 +142,16 @@ class AssetServiceImpl final
   }
   grpc::ServerUnaryReactor* GetAsset(Context* context, const ByteBuffer* in,
                                      ByteBuffer* out) override {
-    return Unary(context, in, out, &AssetApi::GetAsset);
+    return Unary(methods::asset_service::kGetAsset, context, in, out, &AssetApi::GetAsset);
   }
   grpc::ServerUnaryReactor* ListAssets(Context* context, const ByteBuffer* in,
                                        ByteBuffer* out) override {
-    return Unary(context, in, out, &AssetApi::ListAssets);
+    return Unary(methods::asset_service::kListAssets, context, in, out, &AssetApi::ListAssets);
   }
   grpc::ServerUnaryReactor* DeleteAsset(Context* context, const ByteBuffer* in,
                                         ByteBuffer* out) override {
-    return Unary(context, in, out, &AssetApi::DeleteAsset);
+    return Unary(methods::asset_service::kDeleteAsset, context, in, out, &AssetApi::DeleteAsset);
   }
-
- private:
-  template <typename Request, typename Response>
-  grpc::ServerUnaryReactor* Unary(Context* context, const ByteBuffer* in, ByteBuffer* out,
-                                  void (AssetApi::*method)(AssetApi::CallPtr, Request,
-                                                           AssetApi::Reply<Response>)) {
-    auto* unary = new UnaryCall(*context, *out);
-    Request request;
-    auto call = Enter(*context, *in, request);
-    if (!call.ok()) {
-      unary->Reply(absl::StatusOr<Response>(call.status()));
-      return unary;
-    }
-    unary->Hold(*call);
-    (api_.*method)(*std::move(call), std::move(request),
-                   [unary](absl::StatusOr<Response> response) { unary->Reply(response); });
-    return unary;
-  }
-  absl::StatusOr<std::shared_ptr<Call>> Enter(const Context& context, const ByteBuffer& in,
-                                              google::protobuf::MessageLite& request) {
-    auto call = gate_.Enter(TenantKeys(context));
-    if (!call.ok()) return call;
-    if (absl::Status status = ParseMessage(in, request); !status.ok()) return status;
-    return call;
-  }
-
-  AssetApi& api_;
-  CallGate& gate_;
 };
 
 }  // namespace

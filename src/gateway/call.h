@@ -2,10 +2,10 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <utility>
 
 #include "base/mutex.h"
+#include "darkroom/principal.h"
 
 namespace darkroom {
 
@@ -75,7 +75,7 @@ class Budget {
 // One call of a client, from its first byte until the transport has let go of the last: who calls,
 // and what the call holds of shared bounds.
 struct Call {
-  std::string tenant;
+  Principal caller;
   Budget::Permit open;         // one of the open calls
   Budget::Permit reply_bytes;  // set by a handler whose reply is large
 };

@@ -36,6 +36,10 @@ void EventFeed::StartSubmit(Engine::Submit submit) {
   });
 }
 
+void EventFeed::StartAttached(absl::StatusOr<v1::Generation> generation) {
+  Post([this, generation = std::move(generation)]() mutable { Submitted(std::move(generation)); });
+}
+
 void EventFeed::StartWatch(std::string name, int64_t after_sequence) {
   Post([this, name = std::move(name), after_sequence]() mutable {
     name_ = std::move(name);

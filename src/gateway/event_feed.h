@@ -35,6 +35,8 @@ class EventFeed : public std::enable_shared_from_this<EventFeed> {
 
   // Exactly one of these, once.
   void StartSubmit(Engine::Submit submit);
+  // The generation exists already: as StartSubmit once that is done.
+  void StartAttached(absl::StatusOr<v1::Generation> generation);
   void StartWatch(std::string name, int64_t after_sequence);
   // One event that nobody stores, then the end.
   void StartSingle(v1::GenerateEvent event);

@@ -2,6 +2,7 @@
 
 #include <sys/random.h>
 
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -13,12 +14,14 @@
 #include "gateway/asset_services.h"
 #include "gateway/call_gate.h"
 #include "gateway/grpc_services.h"
+#include "gateway/key_service.h"
 #include "gateway/listen_address.h"
 #include "google/protobuf/stubs/logging.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/resource_quota.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
+#include "tenancy/authenticators.h"
 
 namespace darkroom {
 namespace {
@@ -67,43 +70,82 @@ absl::Status CheckOptions(const Gateway::Options& options) {
 
 }  // namespace
 
-// Members in order of dependency: the gRPC server goes first.
+// Members in order of dependency: the gRPC servers go first.
 struct Gateway::Server {
   Server(Engine& engine, Clock& clock, const Options& options)
-      : api(engine, clock, {options.random ? options.random : SystemRandom, options.pictures}),
+      : loopback(options.tenants),
+        gate(options.calls_max,
+             options.authenticator == nullptr ? loopback : *options.authenticator),
+        api(engine, clock, {options.random ? options.random : SystemRandom, options.pictures}),
         asset_api(options.pictures.assets, options.upload_bytes_max),
-        gate(options.calls_max, options.tenants),
         services(MakeGrpcServices(api, gate)) {
     services.push_back(MakeAssetService(asset_api, gate));
+    admin_services.push_back(MakeServerAdminService(api, gate));
+    if (options.keys == nullptr) return;
+    key_api.emplace(*options.keys, options.tenants, clock);
+    admin_services.push_back(MakeKeyService(*key_api, gate));
   }
 
+  LoopbackAuthenticator loopback;
+  CallGate gate;
   Api api;
   AssetApi asset_api;
-  CallGate gate;
+  std::optional<KeyApi> key_api;
   std::vector<std::unique_ptr<grpc::Service>> services;
+  std::vector<std::unique_ptr<grpc::Service>> admin_services;
   int port = 0;
+  int admin_port = 0;
   std::unique_ptr<grpc::Server> grpc;
+  std::unique_ptr<grpc::Server> admin;  // null: none
 };
+
+namespace {
+
+// Listens on one address, whose configuration field is `field`.
+absl::StatusOr<std::unique_ptr<grpc::Server>> Listen(
+    const Gateway::Options& options, const std::string& given, std::string_view field,
+    const std::vector<std::unique_ptr<grpc::Service>>& services, int& port) {
+  const bool is_guarded = !options.tls.certificate.empty() && options.authenticator != nullptr;
+  const auto address =
+      CheckedListenAddress(given, is_guarded ? Reach::kAnyone : Reach::kLoopback, field);
+  if (!address.ok()) return address.status();
+  auto credentials = ListenerCredentials(options.tls);
+  if (!credentials.ok()) return credentials.status();
+  grpc::ServerBuilder builder;
+  ApplyLimits(builder);
+  builder.AddListeningPort(*address, *credentials, &port);
+  for (const auto& service : services) builder.RegisterService(service.get());
+  auto server = builder.BuildAndStart();
+  if (server == nullptr || port == 0) {
+    return absl::Status(Error(absl::StatusCode::kUnavailable, "LISTEN_FAILED",
+                              absl::StrCat("cannot listen on ", *address,
+                                           ": the port is taken or not allowed; choose another "
+                                           "with ",
+                                           std::string(field), ", or port 0 for any free one")));
+  }
+  return server;
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(const Options& options, Engine& engine,
                                                         Clock& clock) {
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
-  const auto address = CheckedListenAddress(options.address);
-  if (!address.ok()) return address.status();
   google::protobuf::SetLogHandler(&DropProtobufComplaints);
   grpc::EnableDefaultHealthCheckService(true);
 
   auto server = std::make_unique<Server>(engine, clock, options);
-  grpc::ServerBuilder builder;
-  ApplyLimits(builder);
-  builder.AddListeningPort(*address, grpc::InsecureServerCredentials(), &server->port);
-  for (const auto& service : server->services) builder.RegisterService(service.get());
-  server->grpc = builder.BuildAndStart();
-  if (server->grpc == nullptr || server->port == 0) {
-    return absl::Status(Error(absl::StatusCode::kUnavailable, "LISTEN_FAILED",
-                              absl::StrCat("cannot listen on ", *address,
-                                           ": the port is taken or not allowed; choose another "
-                                           "with listen.grpc, or port 0 for any free one")));
+  auto grpc = Listen(options, options.address, "listen.grpc", server->services, server->port);
+  if (!grpc.ok()) return grpc.status();
+  server->grpc = *std::move(grpc);
+  if (!options.admin_address.empty()) {
+    auto admin = Listen(options, options.admin_address, "listen.admin", server->admin_services,
+                        server->admin_port);
+    if (!admin.ok()) {
+      server->grpc->Shutdown(absl::ToChronoTime(absl::Now()));
+      return admin.status();
+    }
+    server->admin = *std::move(admin);
   }
   auto gateway = std::unique_ptr<Gateway>(new Gateway(std::move(server)));
   gateway->SetServing(true);
@@ -115,6 +157,7 @@ Gateway::Gateway(std::unique_ptr<Server> server) : server_(std::move(server)) {}
 Gateway::~Gateway() { Shutdown(absl::ZeroDuration()); }
 
 int Gateway::port() const { return server_->port; }
+int Gateway::admin_port() const { return server_->admin_port; }
 
 int64_t Gateway::open_calls() const { return server_->gate.open_calls(); }
 
@@ -132,9 +175,12 @@ void Gateway::Drain() {
 void Gateway::Shutdown(absl::Duration grace) {
   if (server_->grpc == nullptr) return;
   Drain();
-  server_->grpc->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+  const auto end = absl::ToChronoTime(absl::Now() + grace);
+  server_->grpc->Shutdown(end);
+  if (server_->admin != nullptr) server_->admin->Shutdown(end);
   // gRPC has cancelled what was left; each call still ends by itself, some once the engine answers.
   server_->gate.AwaitNoneOpen();
+  server_->admin.reset();
   server_->grpc.reset();
 }
 

@@ -10,21 +10,34 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "darkroom/engine.h"
+#include "darkroom/keys.h"
+#include "darkroom/principal.h"
 #include "gateway/input_gatherer.h"
 #include "gateway/limits.h"
+#include "gateway/tls.h"
 
 namespace darkroom {
 
-// The gRPC listener: generation, model, admin and health services on one address. Its methods may
-// be called on any thread, one at a time.
+// The gRPC listeners: generations, assets, models and health for clients on one address, the server
+// itself and its keys for operators on another. Its methods may be called on any thread, one at a
+// time.
 class Gateway {
  public:
   struct Options {
     // See CheckedListenAddress.
     std::string address = "127.0.0.1:50051";
+    // The operators'. Empty: nothing is served to them.
+    std::string admin_address;
+    // Of both. An address that is not loopback needs TLS and an authenticator.
+    TlsFiles tls;
+    // Says who calls; must outlive the gateway. Null: everyone is believed to be who they say,
+    // among `tenants` (LoopbackAuthenticator).
+    const Authenticator* authenticator = nullptr;
+    // API keys, to be managed on the admin address; null for none. Must outlive the gateway.
+    Keys* keys = nullptr;
     // Open calls, streams included; more are refused.
     int calls_max = gateway_limits::kCallsMaxDefault;
-    // The tenants that there are (CallGate); "local" is always one.
+    // The tenants that there are; "local" is always one.
     std::vector<std::string> tenants;
     // 64 random bits for seeds that nobody chose; called on several threads at once. Unset: the
     // system's.
@@ -36,8 +49,8 @@ class Gateway {
   };
 
   // Listens and serves. `engine` and `clock` must outlive the gateway. INVALID_ARGUMENT for a bad
-  // option; UNAVAILABLE (LISTEN_FAILED) when the address cannot be bound. These errors are for the
-  // operator and name the address.
+  // option; FAILED_PRECONDITION (TLS_FILES_INVALID); UNAVAILABLE (LISTEN_FAILED) when an address
+  // cannot be bound. These errors are for the operator and name the address.
   static absl::StatusOr<std::unique_ptr<Gateway>> Start(const Options& options, Engine& engine,
                                                         Clock& clock);
   // Shuts down without grace.
@@ -45,8 +58,9 @@ class Gateway {
   Gateway(const Gateway&) = delete;
   Gateway& operator=(const Gateway&) = delete;
 
-  // The bound port.
+  // The bound ports; 0 for an admin address that there is not.
   int port() const;
+  int admin_port() const;
 
   // Open calls, streams included.
   int64_t open_calls() const;

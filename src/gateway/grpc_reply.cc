@@ -1,6 +1,7 @@
 #include "gateway/grpc_reply.h"
 
 #include <string>
+#include <vector>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
@@ -9,16 +10,26 @@
 #include "gateway/reply_errors.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "google/rpc/error_details.pb.h"
+#include "grpc/grpc_security_constants.h"
 #include "grpcpp/support/proto_buffer_reader.h"
 #include "grpcpp/support/proto_buffer_writer.h"
 
 namespace darkroom {
 
-std::vector<std::string> TenantKeys(const grpc::CallbackServerContext& context) {
-  std::vector<std::string> keys;
-  const auto [begin, end] = context.client_metadata().equal_range(kTenantKey);
-  for (auto it = begin; it != end; ++it) keys.emplace_back(it->second.data(), it->second.size());
-  return keys;
+Credentials CredentialsOf(const grpc::CallbackServerContext& context) {
+  Credentials credentials;
+  const auto values = [&context](const char* key, std::vector<std::string>& out) {
+    const auto [begin, end] = context.client_metadata().equal_range(key);
+    for (auto it = begin; it != end; ++it) out.emplace_back(it->second.data(), it->second.size());
+  };
+  values("authorization", credentials.authorization);
+  values(kTenantKey, credentials.tenants);
+  const auto connection = context.auth_context();
+  if (connection == nullptr || !connection->IsPeerAuthenticated()) return credentials;
+  for (const auto& uri : connection->FindPropertyValues(GRPC_PEER_URI_PROPERTY_NAME)) {
+    credentials.certificate_uris.emplace_back(uri.data(), uri.size());
+  }
+  return credentials;
 }
 
 grpc::Status EndStatus(const absl::Status& status, grpc::CallbackServerContext& context) {

@@ -1,9 +1,7 @@
 #pragma once
 
-#include <string>
-#include <vector>
-
 #include "absl/status/status.h"
+#include "darkroom/principal.h"
 #include "google/protobuf/message_lite.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
@@ -11,8 +9,8 @@
 
 namespace darkroom {
 
-// Every value that the call's metadata has under kTenantKey (base/tenant_key.h).
-std::vector<std::string> TenantKeys(const grpc::CallbackServerContext& context);
+// What the call's metadata and its connection's certificate say about who makes it.
+Credentials CredentialsOf(const grpc::CallbackServerContext& context);
 
 // `status` as gRPC ends a call with it: what ForClient leaves of it, with its details in
 // grpc-status-details-bin, and grpc-retry-pushback-ms when it has a retry time.

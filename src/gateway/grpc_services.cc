@@ -6,7 +6,8 @@
 #include "darkroom/v1/generation.grpc.pb.h"
 #include "darkroom/v1/model.grpc.pb.h"
 #include "gateway/grpc_reply.h"
-#include "gateway/unary_call.h"
+#include "gateway/methods.h"
+#include "gateway/unary_methods.h"
 
 namespace darkroom {
 namespace {
@@ -45,56 +46,27 @@ class EventCall final : public grpc::ServerWriteReactor<ByteBuffer>, public Even
   ByteBuffer out_;
 };
 
-// What the methods of all services do with a call; each service adds names only. The methods are
-// registered raw, so that a malformed message is answered like any other error.
-class Methods {
+// Beside unary methods, those that end in a stream of events.
+class Methods : protected UnaryMethods<Api> {
  protected:
-  Methods(Api& api, CallGate& gate) : api_(api), gate_(gate) {}
-
-  template <typename Request, typename Response>
-  grpc::ServerUnaryReactor* Unary(Context* context, const ByteBuffer* in, ByteBuffer* out,
-                                  void (Api::*method)(Api::CallPtr, Request,
-                                                      Api::Reply<Response>)) {
-    auto* unary = new UnaryCall(*context, *out);
-    Request request;
-    auto call = Enter(*context, *in, request);
-    if (!call.ok()) {
-      unary->Reply(absl::StatusOr<Response>(call.status()));
-      return unary;
-    }
-    unary->Hold(*call);
-    (api_.*method)(*std::move(call), std::move(request),
-                   [unary](absl::StatusOr<Response> response) { unary->Reply(response); });
-    return unary;
-  }
+  using UnaryMethods::UnaryMethods;
 
   template <typename Request>
-  grpc::ServerWriteReactor<ByteBuffer>* Stream(Context* context, const ByteBuffer* in,
-                                               void (Api::*method)(Api::CallPtr, Request,
-                                                                   std::shared_ptr<EventFeed>)) {
+  grpc::ServerWriteReactor<ByteBuffer>* Stream(const Method& method, Context* context,
+                                               const ByteBuffer* in,
+                                               void (Api::*body)(Api::CallPtr, Request,
+                                                                 std::shared_ptr<EventFeed>)) {
     auto* stream = new EventCall(*context, api_.engine());
     Request request;
-    auto call = Enter(*context, *in, request);
+    auto call = Enter(method, *context, *in, request);
     if (!call.ok()) {
       stream->feed()->StartError(call.status());
       return stream;
     }
     stream->Hold(*call);
-    (api_.*method)(*std::move(call), std::move(request), stream->feed());
+    (api_.*body)(*std::move(call), std::move(request), stream->feed());
     return stream;
   }
-
- private:
-  absl::StatusOr<std::shared_ptr<Call>> Enter(const Context& context, const ByteBuffer& in,
-                                              google::protobuf::MessageLite& request) {
-    auto call = gate_.Enter(TenantKeys(context));
-    if (!call.ok()) return call;
-    if (absl::Status status = ParseMessage(in, request); !status.ok()) return status;
-    return call;
-  }
-
-  Api& api_;
-  CallGate& gate_;
 };
 
 template <typename Base>
@@ -122,35 +94,42 @@ class GenerationServiceImpl final
   GenerationServiceImpl(Api& api, CallGate& gate) : Methods(api, gate) {}
 
   grpc::ServerWriteReactor<ByteBuffer>* Generate(Context* context, const ByteBuffer* in) override {
-    return Stream(context, in, &Api::Generate);
+    return Stream(methods::generation_service::kGenerate, context, in, &Api::Generate);
   }
   grpc::ServerUnaryReactor* CreateGeneration(Context* context, const ByteBuffer* in,
                                              ByteBuffer* out) override {
-    return Unary(context, in, out, &Api::CreateGeneration);
+    return Unary(methods::generation_service::kCreateGeneration, context, in, out,
+                 &Api::CreateGeneration);
   }
   grpc::ServerUnaryReactor* EstimateGeneration(Context* context, const ByteBuffer* in,
                                                ByteBuffer* out) override {
-    return Unary(context, in, out, &Api::EstimateGeneration);
+    return Unary(methods::generation_service::kEstimateGeneration, context, in, out,
+                 &Api::EstimateGeneration);
   }
   grpc::ServerUnaryReactor* GetGeneration(Context* context, const ByteBuffer* in,
                                           ByteBuffer* out) override {
-    return Unary(context, in, out, &Api::GetGeneration);
+    return Unary(methods::generation_service::kGetGeneration, context, in, out,
+                 &Api::GetGeneration);
   }
   grpc::ServerUnaryReactor* ListGenerations(Context* context, const ByteBuffer* in,
                                             ByteBuffer* out) override {
-    return Unary(context, in, out, &Api::ListGenerations);
+    return Unary(methods::generation_service::kListGenerations, context, in, out,
+                 &Api::ListGenerations);
   }
   grpc::ServerUnaryReactor* CancelGeneration(Context* context, const ByteBuffer* in,
                                              ByteBuffer* out) override {
-    return Unary(context, in, out, &Api::CancelGeneration);
+    return Unary(methods::generation_service::kCancelGeneration, context, in, out,
+                 &Api::CancelGeneration);
   }
   grpc::ServerUnaryReactor* DeleteGeneration(Context* context, const ByteBuffer* in,
                                              ByteBuffer* out) override {
-    return Unary(context, in, out, &Api::DeleteGeneration);
+    return Unary(methods::generation_service::kDeleteGeneration, context, in, out,
+                 &Api::DeleteGeneration);
   }
   grpc::ServerWriteReactor<ByteBuffer>* WatchGeneration(Context* context,
                                                         const ByteBuffer* in) override {
-    return Stream(context, in, &Api::WatchGeneration);
+    return Stream(methods::generation_service::kWatchGeneration, context, in,
+                  &Api::WatchGeneration);
   }
 };
 
@@ -163,11 +142,11 @@ class ModelServiceImpl final
 
   grpc::ServerUnaryReactor* ListModels(Context* context, const ByteBuffer* in,
                                        ByteBuffer* out) override {
-    return Unary(context, in, out, &Api::ListModels);
+    return Unary(methods::model_service::kListModels, context, in, out, &Api::ListModels);
   }
   grpc::ServerUnaryReactor* GetModel(Context* context, const ByteBuffer* in,
                                      ByteBuffer* out) override {
-    return Unary(context, in, out, &Api::GetModel);
+    return Unary(methods::model_service::kGetModel, context, in, out, &Api::GetModel);
   }
 };
 
@@ -180,11 +159,12 @@ class ServerAdminServiceImpl final
 
   grpc::ServerUnaryReactor* GetServerInfo(Context* context, const ByteBuffer* in,
                                           ByteBuffer* out) override {
-    return Unary(context, in, out, &Api::GetServerInfo);
+    return Unary(methods::server_admin_service::kGetServerInfo, context, in, out,
+                 &Api::GetServerInfo);
   }
   grpc::ServerUnaryReactor* GetStatus(Context* context, const ByteBuffer* in,
                                       ByteBuffer* out) override {
-    return Unary(context, in, out, &Api::GetStatus);
+    return Unary(methods::server_admin_service::kGetStatus, context, in, out, &Api::GetStatus);
   }
 };
 
@@ -194,8 +174,11 @@ std::vector<std::unique_ptr<grpc::Service>> MakeGrpcServices(Api& api, CallGate&
   std::vector<std::unique_ptr<grpc::Service>> services;
   services.push_back(std::make_unique<GenerationServiceImpl>(api, gate));
   services.push_back(std::make_unique<ModelServiceImpl>(api, gate));
-  services.push_back(std::make_unique<ServerAdminServiceImpl>(api, gate));
   return services;
+}
+
+std::unique_ptr<grpc::Service> MakeServerAdminService(Api& api, CallGate& gate) {
+  return std::make_unique<ServerAdminServiceImpl>(api, gate);
 }
 
 }  // namespace darkroom

@@ -35,6 +35,13 @@ inline constexpr int kUploadPieceBytesMax = 1 << 20;
 inline constexpr int64_t kUploadBytesMaxDefault = 32 << 20;
 inline constexpr int64_t kUploadBytesInFlightMax = 512 << 20;
 
+// Keys: what people call them, and how long the text before stays good when one is rotated.
+inline constexpr int kKeyTitleBytesMax = 256;
+inline constexpr int64_t kKeyOverlapSecondsDefault = 24 * 3600;
+inline constexpr int64_t kKeyOverlapSecondsMax = 30 * 24 * 3600;
+// How often certificates' files are looked at.
+inline constexpr unsigned kTlsReloadSeconds = 1;
+
 // Errors travel in trailing metadata, of which clients accept 8 KiB in all by default. With these
 // bounds the largest error stays below that even when every byte is escaped.
 inline constexpr int kViolationsMax = 8;

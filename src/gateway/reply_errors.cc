@@ -20,6 +20,10 @@ absl::Status AssetNotFound() {
                "there is no such asset; it may have expired");
 }
 
+absl::Status KeyNotFound() {
+  return Error(absl::StatusCode::kNotFound, "KEY_NOT_FOUND", "there is no such key");
+}
+
 absl::Status CallCancelled() {
   return Error(absl::StatusCode::kCancelled, "CALL_CANCELLED", "the call was cancelled");
 }
@@ -29,6 +33,7 @@ absl::Status ForClient(const absl::Status& status) {
   const std::string reason = ErrorReason(status);
   if (reason == "GENERATION_NOT_FOUND") return GenerationNotFound();
   if (reason == "ASSET_NOT_FOUND") return AssetNotFound();
+  if (reason == "KEY_NOT_FOUND") return KeyNotFound();
   if (!reason.empty()) return status;
   spdlog::error("internal error hidden from a client: {}", status.ToString());
   return Error(absl::StatusCode::kInternal, "INTERNAL",

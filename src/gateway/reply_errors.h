@@ -8,6 +8,7 @@ namespace darkroom {
 absl::Status GenerationNotFound();
 absl::Status TenantNotFound();
 absl::Status AssetNotFound();
+absl::Status KeyNotFound();
 
 // The client hung up or its deadline passed; nobody reads it.
 absl::Status CallCancelled();

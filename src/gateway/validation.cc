@@ -230,21 +230,10 @@ void CheckLabels(const v1::GenerateRequest& request, FieldErrors& errors) {
   }
 }
 
-// 8-4-4-4-12 hex digits.
-bool IsUuid(std::string_view text) {
-  constexpr std::string_view kShape = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
-  if (text.size() != kShape.size()) return false;
-  for (size_t i = 0; i < kShape.size(); ++i) {
-    const bool fits = kShape[i] == '-' ? text[i] == '-' : absl::ascii_isxdigit(text[i]);
-    if (!fits) return false;
-  }
-  return true;
-}
-
 void ResolveRequestId(const std::string& request_id, v1::GenerateRequest& resolved,
                       FieldErrors& errors) {
   if (request_id.empty()) return;
-  if (!IsUuid(request_id)) {
+  if (!IsRequestId(request_id)) {
     errors.Add("request_id", "REQUEST_ID_INVALID", absl::StrCat("is ", Quote(request_id)),
                "must be empty or a UUID like 123e4567-e89b-12d3-a456-426614174000");
     return;
@@ -374,6 +363,16 @@ absl::StatusOr<v1::GenerateRequest> ResolveGenerateRequest(const v1::GenerateReq
   resolved.set_prompt(request.prompt());
   *resolved.mutable_labels() = request.labels();
   return resolved;
+}
+
+bool IsRequestId(std::string_view text) {
+  constexpr std::string_view kShape = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+  if (text.size() != kShape.size()) return false;
+  for (size_t i = 0; i < kShape.size(); ++i) {
+    const bool fits = kShape[i] == '-' ? text[i] == '-' : absl::ascii_isxdigit(text[i]);
+    if (!fits) return false;
+  }
+  return true;
 }
 
 std::string RequestHash(const v1::GenerateRequest& request) {

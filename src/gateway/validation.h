@@ -31,6 +31,9 @@ absl::StatusOr<v1::GenerateRequest> ResolveGenerateRequest(const v1::GenerateReq
                                                            absl::FunctionRef<uint64_t()> random,
                                                            absl::Time now);
 
+// 8-4-4-4-12 hex digits.
+bool IsRequestId(std::string_view text);
+
 // SHA-256, hex, of the request as the client sent it, without its request_id and with its
 // pictures by their digests: what a repeat of the same request_id must match.
 std::string RequestHash(const v1::GenerateRequest& request);

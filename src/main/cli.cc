@@ -11,10 +11,8 @@
 
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
-#include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
-#include "base/resource_name.h"
 #include "main/cli/command.h"
+#include "main/cli/connection_flags.h"
 #include "main/signals.h"
 #include "main/version.h"
 
@@ -22,16 +20,10 @@ namespace darkroom::cli {
 
 namespace {
 
-constexpr char kDefaultPort[] = ":50051";
 constexpr char kFooter[] =
     "\nExit codes: 0 success; 1 to 16 the number of the gRPC status code, for example\n"
     "3 invalid argument, 5 not found, 8 resource exhausted, 14 unavailable; 64 wrong\n"
     "command line; 130 interrupted. doctor: 0 or 1.\n";
-
-// Empty when it is one.
-std::string IsTenantId(const std::string& text) {
-  return IsValidId(text) ? "" : "must be 1 to 63 characters of a-z, 0-9 and -";
-}
 
 // Ctrl-C: the first breaks off what runs, and a second one ends the process.
 void HandleInterrupts(Signals& signals, std::shared_ptr<Canceller> interrupt) {
@@ -48,20 +40,16 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("darkroom ") + kVersion);
   app.require_subcommand(1);
   app.fallthrough();  // --json and --server may follow the command
-  std::string server = absl::StrCat("127.0.0.1", kDefaultPort);
   bool json = false;
-  app.add_option("--server", server, "HOST or HOST:PORT of the server (default 127.0.0.1:50051)")
-      ->envname("DARKROOM_SERVER");
-  std::string tenant;
-  app.add_option("--tenant", tenant, "Whose the call is (default: the server's own, local)")
-      ->envname("DARKROOM_TENANT")
-      ->check(CLI::Validator(IsTenantId, "ID"));
+  ConnectionFlags connection;
+  AddConnectionFlags(app, connection);
   app.add_flag("--json", json, "Results as JSON, one object a line");
   Run run;
   AddGenerate(app, run);
   AddJobs(app, run);
   AddAssets(app, run);
   AddTop(app, run);
+  AddKeys(app, run);
   AddModels(app, run);
   AddEval(app, run);
   AddDoctor(app, run);
@@ -79,8 +67,9 @@ int Main(int argc, char** argv) {
     signals = std::make_unique<Signals>();
     HandleInterrupts(*signals, interrupt);
   }
-  if (!absl::StrContains(server, ":")) server += kDefaultPort;
-  Client client(server, tenant);
+  auto options = ResolveConnection(connection);
+  if (!options.ok()) return output.Fail(options.status());
+  Client client(*std::move(options));
   Session session{client, output, *interrupt};
   return run.body(session);
 }

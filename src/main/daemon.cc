@@ -17,6 +17,7 @@
 #include "engine/local_assets.h"
 #include "engine/local_engine.h"
 #include "gateway/gateway.h"
+#include "main/access.h"
 #include "main/daemon_flags.h"
 #include "main/limits.h"
 #include "main/signals.h"
@@ -26,6 +27,7 @@
 #include "store/store_thread.h"
 #include "supervisor/media_pool.h"
 #include "supervisor/supervisor.h"
+#include "tenancy/local_keys.h"
 
 namespace darkroom {
 namespace {
@@ -97,9 +99,14 @@ engine::CostBook ReadCostsOrNone(const std::string& path) {
   return {};
 }
 
-Gateway::Options GatewayOptionsFrom(const Config& config) {
+Gateway::Options GatewayOptionsFrom(const Config& config, const Access& access, Keys& keys) {
   Gateway::Options options;
   options.address = config.listen.grpc;
+  options.admin_address = config.listen.admin;
+  const auto& tls = config.listen.tls;
+  options.tls = {tls.certificate, tls.key, tls.client_ca, tls.require_client_certificate};
+  options.authenticator = access.authenticator.get();
+  options.keys = &keys;
   options.calls_max = config.limits.calls_max;
   for (const auto& tenant : config.tenants) options.tenants.push_back(tenant.name);
   options.upload_bytes_max = config.limits.upload_bytes_max;
@@ -133,9 +140,9 @@ absl::Status Recover(GenerationStore& store, int64_t& boot, engine::Recovered& r
 }
 
 // Appears whole or not at all: who waits for it never reads half a number.
-absl::Status WritePortFile(const std::string& path, int port) {
+absl::Status WritePortFile(const std::string& path, const Gateway& gateway) {
   const std::string temporary = path + ".tmp";
-  std::ofstream(temporary) << port << "\n";
+  std::ofstream(temporary) << gateway.port() << "\n" << gateway.admin_port() << "\n";
   if (std::rename(temporary.c_str(), path.c_str()) != 0) {
     return absl::InvalidArgumentError(absl::StrCat("cannot write the port file ", path));
   }
@@ -189,7 +196,10 @@ absl::Status Run(const DaemonFlags& flags, Signals& signals) {
   int64_t boot = 0;
   engine::Recovered recovered;
   if (auto status = Recover(**sqlite, boot, recovered); !status.ok()) return status;
+  auto access = OpenAccess(config, **sqlite, Clock::Real());
+  if (!access.ok()) return access.status();
   StoreThread store(*std::move(sqlite));
+  LocalKeys keys(store, *access->ring, Clock::Real());
 
   MediaPool::Options media_options;
   media_options.decoder.program = config.media.program;
@@ -222,19 +232,20 @@ absl::Status Run(const DaemonFlags& flags, Signals& signals) {
   if (!workers.ok()) return workers.status();
   engine.Start(**workers, std::move(recovered));
 
-  Gateway::Options gateway_options = GatewayOptionsFrom(config);
+  Gateway::Options gateway_options = GatewayOptionsFrom(config, *access, keys);
   gateway_options.pictures = {assets.get(), pictures.get()};
   auto gateway = Gateway::Start(gateway_options, engine, Clock::Real());
   absl::Status status = gateway.status();
   if (status.ok() && !flags.port_file.empty()) {
-    status = WritePortFile(flags.port_file, (*gateway)->port());
+    status = WritePortFile(flags.port_file, **gateway);
   }
   if (status.ok()) {
     signals.Listen([wakes](int) { wakes->TryPush({Wake::kSignal, {}}); });
-    spdlog::info(
-        "darkroomd {} listens on port {}; loopback only, no TLS, {}", kVersion, (*gateway)->port(),
-        config.tenants.size() == 1 ? absl::StrCat("one tenant: ", config.tenants.front().name)
-                                   : absl::StrCat(config.tenants.size(), " tenants"));
+    spdlog::info("darkroomd {} listens on port {}, for operators on {}; {}; {}", kVersion,
+                 (*gateway)->port(), (*gateway)->admin_port(), DescribeAccess(config),
+                 config.tenants.size() == 1
+                     ? absl::StrCat("one tenant: ", config.tenants.front().name)
+                     : absl::StrCat(config.tenants.size(), " tenants"));
     status = ServeUntilTold(*wakes, **gateway, engine, config);
     (*gateway)->Shutdown(kCallsGrace);
   }

@@ -16,6 +16,7 @@ struct Given {
   std::string config_file;
   std::vector<std::string> models;
   std::optional<std::string> listen;
+  std::optional<std::string> listen_admin;
   std::optional<std::string> state_dir;
   std::optional<int> workers;
   std::optional<int> threads;
@@ -36,7 +37,10 @@ void AddOptions(CLI::App& app, Given& given, std::string& port_file) {
   app.add_option("--precision", given.precision,
                  "f32 or bf16: what the models' matrices are multiplied in [f32]");
   app.add_option("--listen", given.listen, "Address and port of the gRPC API [127.0.0.1:50051]");
-  app.add_option("--port-file", port_file, "Write the bound port here once listening");
+  app.add_option("--listen-admin", given.listen_admin,
+                 "Address and port of the operators' API [127.0.0.1, the next port]");
+  app.add_option("--port-file", port_file,
+                 "Write the two bound ports here, a line each, once listening");
   app.add_option("--state-dir", given.state_dir, "Folder for the database and outputs");
   app.add_option("--workers", given.workers, "Worker processes per model [1]");
   app.add_option("--threads", given.threads, "Compute threads per worker [cores / workers]");
@@ -58,6 +62,7 @@ void Apply(const Given& given, v1::DaemonConfig& config) {
     for (auto& model : *config.mutable_models()) model.set_precision(*given.precision);
   }
   if (given.listen) config.mutable_listen()->set_grpc(*given.listen);
+  if (given.listen_admin) config.mutable_listen()->set_admin(*given.listen_admin);
   if (given.state_dir) config.mutable_store()->set_path(*given.state_dir);
   auto& workers = *config.mutable_workers();
   if (given.workers) workers.set_count(*given.workers);

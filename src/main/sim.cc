@@ -9,6 +9,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "base/error.h"
+#include "main/sim_decisions.h"
 #include "main/sim_replay.h"
 #include "simulator/gentd26.h"
 #include "simulator/limits.h"
@@ -34,6 +35,7 @@ struct Flags {
   int degree = 1;
   double cost_error = 0;
   double burst_credit_s = 1000;
+  int64_t warmup_jobs = 100;
   bool json = false;
   bool stay = false;
   double move_ms = 1;
@@ -58,7 +60,7 @@ void AddFluxFlags(CLI::App& app, Flags& flags) {
   app.add_flag("--skewed", flags.flux.skewed, "W2 prefers large resolutions");
 }
 
-void AddFlags(CLI::App& app, Flags& flags) {
+void AddTraceFlags(CLI::App& app, Flags& flags) {
   app.add_option("--trace", flags.trace, "requests to replay (see --format)");
   app.add_option("--workload", flags.mix,
                  "trace: W1, a stretch of --trace; flux: W2, FLUX at four resolutions; video: W3, "
@@ -72,16 +74,30 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--outage", flags.outage_s,
                  "W6: every accelerator in turn is lost once, for so many seconds")
       ->check(CLI::Range(0.0, 1e6));
+  app.add_option("--warmup-jobs", flags.warmup_jobs,
+                 "of --format decisions: jobs at the log's start from which costs are learned")
+      ->check(CLI::Range(1, 1'000'000'000));
+  app.add_option("--format", flags.format,
+                 "of the trace: gentd26, or decisions, a daemon's decision log, whose jobs are "
+                 "simulated beside what became of them")
+      ->check(CLI::IsMember({"gentd26", "decisions"}));
+}
+
+void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--quantum-ms", flags.quantum_ms,
                  "of policy darkroom: the longest quantum where a step can be cut; 0: whole steps")
       ->check(CLI::Range(0.0, 1e6));
-  app.add_option("--format", flags.format, "of the trace")->check(CLI::IsMember({"gentd26"}));
   app.add_option("--policy", flags.policy, "who schedules")
       ->check(CLI::IsMember(simulator::PolicyNames()));
   app.add_option("--gpus", flags.workload.gpus, "accelerators")
       ->check(CLI::Range(1, simulator::kGpusMax));
   app.add_option("--load", flags.workload.load, "work offered over capacity")
       ->check(CLI::Range(0.01, 10.0));
+  app.add_option(
+         "--gpu-models", flags.workload.gpu_models,
+         "base models that an accelerator has room for, loaded in the trace's times; 0: all "
+         "weights are everywhere")
+      ->check(CLI::Range(0, 1000));
   app.add_option("--slo", flags.workload.deadline_slack, "deadline over time alone")
       ->check(CLI::Range(0.1, 1000.0));
   app.add_option("--requests", flags.workload.requests, "consecutive requests of each seed");
@@ -95,7 +111,6 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->check(CLI::Range(0.0, 1.0));
   app.add_option("--seeds", flags.seeds, "runs, each with a stretch of the trace of its own")
       ->check(CLI::Range(1, simulator::kSeedsMax));
-  app.add_option("--first-seed", flags.first_seed)->check(CLI::Range(0, 1 << 30));
   app.add_option("--priority", flags.priority, "of policy darkroom: strict or goodput")
       ->check(CLI::IsMember({"strict", "goodput"}));
   app.add_option("--burst-credit", flags.burst_credit_s, "of policy darkroom, in seconds")
@@ -106,8 +121,10 @@ void AddFlags(CLI::App& app, Flags& flags) {
                  "of policy darkroom: thousandths of a 512x512 picture in a batch")
       ->check(CLI::Range(1, 1'000'000));
   app.add_option("--plans", flags.darkroom.plans_in_flight,
-                 "of policy darkroom: 2 stages a quantum ahead and never revokes it")
+                 "of policy darkroom: 2 stages a quantum ahead")
       ->check(CLI::Range(1, 8));
+  app.add_flag("--revoke", flags.darkroom.revokes,
+               "policy darkroom takes a staged quantum back when a better one turns up");
   app.add_flag("--stay", flags.stay,
                "policy darkroom leaves a started job on the accelerator where it began");
   app.add_option("--move-ms", flags.move_ms,
@@ -183,7 +200,17 @@ absl::StatusOr<simulator::Workload> MakeWorkload(const simulator::Trace& trace, 
   return simulator::MakeVideoWorkload(options, seed);
 }
 
+absl::Status CheckLoads(const Flags& flags) {
+  if (flags.workload.gpu_models == 0) return absl::OkStatus();
+  if (flags.degree == 1 && flags.policy != "tetriserve") return absl::OkStatus();
+  return Error(
+      absl::StatusCode::kInvalidArgument, "DEGREE_WITH_LOADS",
+      "nobody loads weights onto several accelerators together: --gpu-models must be 0, or "
+      "--degree 1 and --policy none but tetriserve");
+}
+
 absl::StatusOr<simulator::Experiment> Run(Flags flags) {
+  if (const absl::Status loads = CheckLoads(flags); !loads.ok()) return loads;
   const auto trace = ReadTrace(flags);
   if (!trace.ok()) return trace.status();
   auto table = ReadStepTable(flags);
@@ -237,10 +264,15 @@ absl::StatusOr<simulator::Experiment> Run(Flags flags) {
 int Main(int argc, char** argv) {
   CLI::App app{"Simulates the scheduler, and others' policies, on a trace of requests."};
   Flags flags;
+  AddTraceFlags(app, flags);
   AddFlags(app, flags);
   AddFluxFlags(app, flags);
+  app.add_option("--first-seed", flags.first_seed)->check(CLI::Range(0, 1 << 30));
   app.footer("darkroom-sim --replay FILE runs a daemon's decision log again.");
   CLI11_PARSE(app, argc, argv);
+  if (flags.format == "decisions") {
+    return DecisionsMain(flags.trace, flags.warmup_jobs, flags.json);
+  }
   const auto experiment = Run(flags);
   if (!experiment.ok()) {
     std::cerr << "darkroom-sim: " << experiment.status().message() << " ["

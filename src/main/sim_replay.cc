@@ -1,10 +1,5 @@
 #include "main/sim_replay.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cstdio>
 #include <string>
 #include <string_view>
@@ -12,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "base/error.h"
+#include "main/mapped_file.h"
 #include "scheduler/decision_log.h"
 
 namespace darkroom {
@@ -21,34 +17,6 @@ constexpr std::string_view kFlag = "--replay";
 constexpr int kExitDiffers = 1;
 constexpr int kExitUnreadable = 2;
 constexpr int kExitUsage = 64;
-
-// A file's bytes, mapped.
-class MappedFile {
- public:
-  explicit MappedFile(const char* path) {
-    const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
-    struct stat status {};
-    if (fd >= 0 && ::fstat(fd, &status) == 0 && S_ISREG(status.st_mode)) {
-      size_ = static_cast<size_t>(status.st_size);
-      data_ = size_ == 0 ? nullptr : ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
-      ok_ = data_ != MAP_FAILED;
-    }
-    if (fd >= 0) ::close(fd);
-  }
-  ~MappedFile() {
-    if (ok_ && data_ != nullptr) ::munmap(data_, size_);
-  }
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
-
-  bool ok() const { return ok_; }
-  std::string_view bytes() const { return {static_cast<const char*>(data_), size_}; }
-
- private:
-  bool ok_ = false;
-  void* data_ = nullptr;
-  size_t size_ = 0;
-};
 
 int Tell(const absl::Status& status) {
   std::fprintf(stderr, "darkroom-sim: %s [%s]\n", std::string(status.message()).c_str(),

@@ -15,8 +15,9 @@ constexpr double kCorrectionMax = 1000.0;
 
 }  // namespace
 
-CostTable::CostTable(const std::vector<CostPoint>& points,
-                     const std::vector<CostLearned>& learned) {
+CostTable::CostTable(const std::vector<CostPoint>& points, const std::vector<CostLearned>& learned,
+                     int64_t adapter_ns)
+    : adapter_ns_(std::max<int64_t>(0, adapter_ns)) {
   correction_.fill(1.0);
   for (const CostPoint& point : points) {
     if (point.tokens > 0 && point.nanos > 0)
@@ -66,18 +67,23 @@ int64_t CostTable::Profile(Stage stage, int64_t tokens) const {
                               static_cast<double>(last.tokens)));
 }
 
-int64_t CostTable::Predict(Stage stage, int64_t tokens) const {
+int64_t CostTable::Predict(Stage stage, int64_t tokens, size_t adapters) const {
   const double nanos =
       static_cast<double>(Profile(stage, tokens)) * correction_[static_cast<int>(stage)];
-  return std::max<int64_t>(1, static_cast<int64_t>(nanos));
+  const int64_t adapters_ns =
+      stage == Stage::kDenoise ? adapter_ns_ * static_cast<int64_t>(adapters) : 0;
+  return std::max<int64_t>(1, static_cast<int64_t>(nanos)) + adapters_ns;
 }
 
-void CostTable::Observe(Stage stage, int64_t tokens, int64_t actual_ns) {
+void CostTable::Observe(Stage stage, int64_t tokens, int64_t actual_ns, int adapters) {
+  const int64_t own_ns = stage == Stage::kDenoise
+                             ? std::max<int64_t>(1, actual_ns - adapter_ns_ * adapters)
+                             : actual_ns;
   const double ratio =
-      std::clamp(static_cast<double>(actual_ns) / static_cast<double>(Profile(stage, tokens)),
+      std::clamp(static_cast<double>(own_ns) / static_cast<double>(Profile(stage, tokens)),
                  kCorrectionMin, kCorrectionMax);
   const auto i = static_cast<size_t>(stage);
-  latest_[i] = {tokens, Predict(stage, tokens), actual_ns};
+  latest_[i] = {tokens, Predict(stage, tokens, static_cast<size_t>(adapters)), actual_ns};
   ++observations_[i];
   // A stage without a profile starts from a guess that may be off by orders of magnitude: there the
   // first observations count as their mean.

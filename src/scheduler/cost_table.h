@@ -12,13 +12,15 @@ namespace darkroom::scheduler {
 // without one, and follows what is measured: a running mean of actual / predicted per stage.
 class CostTable {
  public:
-  // Points and corrections that are not positive are left out.
+  // Points and corrections that are not positive are left out. `adapter_ns`: what each different
+  // adapter adds to a denoising step.
   explicit CostTable(const std::vector<CostPoint>& points,
-                     const std::vector<CostLearned>& learned = {});
+                     const std::vector<CostLearned>& learned = {}, int64_t adapter_ns = 0);
 
-  // Nanoseconds of one quantum of so many tokens, at least 1.
-  int64_t Predict(Stage stage, int64_t tokens) const;
-  void Observe(Stage stage, int64_t tokens, int64_t actual_ns);
+  // Nanoseconds of one quantum of so many tokens and different adapters, at least 1.
+  int64_t Predict(Stage stage, int64_t tokens, size_t adapters = 0) const;
+  void Observe(Stage stage, int64_t tokens, int64_t actual_ns, int adapters = 0);
+  int64_t adapter_ns() const { return adapter_ns_; }
 
   // The profile, by stage and tokens, and what was learned of each stage that was ever observed.
   std::vector<CostPoint> Points() const;
@@ -39,6 +41,7 @@ class CostTable {
   std::array<double, kStages> correction_{};
   std::array<int64_t, kStages> observations_{};
   std::array<Latest, kStages> latest_;
+  int64_t adapter_ns_ = 0;
 };
 
 }  // namespace darkroom::scheduler

@@ -14,7 +14,7 @@
 namespace darkroom::scheduler {
 namespace {
 
-constexpr char kMagic[] = "darkroom decisions 2";
+constexpr char kMagic[] = "darkroom decisions 3";
 constexpr size_t kFrameHeadBytes = 8;
 constexpr size_t kFrameTailBytes = 8;
 
@@ -106,7 +106,8 @@ template <typename A>
 void Visit(A& a, ReplicaSpec& v) {
   Fields(a, v, v.stages, v.hardware, v.dedicated_to, v.models, v.any_model, v.slots,
          v.step_tokens_max, v.plans_in_flight_max, v.numerics, v.cost, v.learned, v.adapters_max,
-         v.quantum_ns_max, v.moves, v.move_ns, v.gang, v.gang_rank, v.degrees);
+         v.quantum_ns_max, v.moves, v.move_ns, v.weights_bytes, v.adapter_ns, v.revokes, v.gang,
+         v.gang_rank, v.degrees);
 }
 template <typename A>
 void Visit(A& a, ReplicaAttached& v) {
@@ -149,6 +150,42 @@ void Visit(A& a, PlanFinished& v) {
   Fields(a, v, v.replica, v.sequence, v.duration_ns, v.items);
 }
 template <typename A>
+void Visit(A& a, WeightsId& v) {
+  Fields(a, v, v.model, v.adapter);
+}
+template <typename A>
+void Visit(A& a, WeightsKnown& v) {
+  Fields(a, v, v.weights, v.bytes, v.load_ns);
+}
+template <typename A>
+void Visit(A& a, WeightsLoaded& v) {
+  Fields(a, v, v.replica, v.weights, v.duration_ns);
+}
+template <typename A>
+void Visit(A& a, WeightsFailed& v) {
+  Fields(a, v, v.replica, v.weights);
+}
+template <typename A>
+void Visit(A& a, WeightsEvicted& v) {
+  Fields(a, v, v.replica, v.weights);
+}
+template <typename A>
+void Visit(A& a, ClockTicked& v) {
+  Fields(a, v);
+}
+template <typename A>
+void Visit(A& a, PlanRevoked& v) {
+  Fields(a, v, v.replica, v.sequence);
+}
+template <typename A>
+void Visit(A& a, PlanBegun& v) {
+  Fields(a, v, v.replica, v.sequence);
+}
+template <typename A>
+void Visit(A& a, RevokePlan& v) {
+  Fields(a, v, v.replica, v.sequence);
+}
+template <typename A>
 void Visit(A& a, OpenSlot& v) {
   Fields(a, v, v.replica, v.job, v.slot, v.epoch, v.resume_step, v.from_replica, v.from_slot,
          v.from_epoch);
@@ -185,6 +222,14 @@ void Visit(A& a, JobQuarantined& v) {
 template <typename A>
 void Visit(A& a, JobRefused& v) {
   Fields(a, v, v.job, v.why, v.retry_after_ns, v.offered_deadline_ns, v.offered_steps);
+}
+template <typename A>
+void Visit(A& a, EvictWeights& v) {
+  Fields(a, v, v.replica, v.weights);
+}
+template <typename A>
+void Visit(A& a, LoadWeights& v) {
+  Fields(a, v, v.replica, v.weights);
 }
 template <typename A>
 void Visit(A& a, PolicyConfig& v) {
@@ -338,22 +383,16 @@ void AppendDecision(const Event& event, int64_t now_ns, const std::vector<Comman
   AppendFrame(payload, log);
 }
 
-DecisionReplay::DecisionReplay(std::string_view log, size_t at, const PolicyConfig& config,
-                               int32_t steps)
-    : log_(log), at_(at), scheduler_(config) {
-  scheduler_.set_checkpoint_steps(steps);
-}
-
-absl::StatusOr<DecisionReplay> DecisionReplay::Open(std::string_view log) {
+absl::StatusOr<DecisionReader> DecisionReader::Open(std::string_view log) {
   const absl::Status invalid =
       Error(absl::StatusCode::kInvalidArgument, "DECISION_LOG_INVALID",
             "this is no decision log of this version, or its head is damaged");
   const auto frame = ReadFrame(log, 0);
   if (!frame.ok() || !frame->has_value()) return invalid;
-  std::string_view payload = **frame;
+  const std::string_view head = **frame;
   const std::string_view magic = kMagic;
-  if (payload.substr(0, magic.size()) != magic) return invalid;
-  Reader reader(payload.substr(magic.size()));
+  if (head.substr(0, magic.size()) != magic) return invalid;
+  Reader reader(head.substr(magic.size()));
   PolicyConfig config;
   int32_t steps = 0;
   reader(config, steps);
@@ -364,10 +403,14 @@ absl::StatusOr<DecisionReplay> DecisionReplay::Open(std::string_view log) {
                            config.reserve_share < 1 && config.size_weight >= 0 &&
                            config.size_weight <= 1;
   if (!reader.done() || steps < 1 || !policy_sane) return invalid;
-  return DecisionReplay(log, FrameBytes(payload), config, steps);
+  DecisionReader opened(log);
+  opened.policy_ = config;
+  opened.checkpoint_steps_ = steps;
+  opened.at_ = FrameBytes(head);
+  return opened;
 }
 
-absl::StatusOr<bool> DecisionReplay::Next() {
+absl::StatusOr<bool> DecisionReader::Next(Decision& decision) {
   if (at_ == log_.size()) return false;
   const auto frame = ReadFrame(log_, at_);
   if (!frame.ok()) {
@@ -381,32 +424,41 @@ absl::StatusOr<bool> DecisionReplay::Next() {
   }
   const std::string_view payload = **frame;
   Reader reader(payload);
-  int64_t now_ns = 0;
   uint8_t index = 0;
-  Event event;
-  uint32_t count = 0;
-  uint64_t sum = 0;
-  reader(now_ns, index);
+  reader(decision.now_ns, index);
   const bool known = index < std::variant_size_v<Event>;
-  if (known) ReadEvent(index, reader, event);
-  reader(count, sum);
+  if (known) ReadEvent(index, reader, decision.event);
+  reader(decision.commands, decision.digest);
   if (!known || !reader.done()) {
     return At("DECISION_LOG_DAMAGED", "is damaged: it is no event that this version knows",
               decisions_, at_);
   }
+  began_ = std::exchange(at_, at_ + FrameBytes(payload));
+  ++decisions_;
+  return true;
+}
+
+absl::StatusOr<DecisionReplay> DecisionReplay::Open(std::string_view log) {
+  const auto reader = DecisionReader::Open(log);
+  if (!reader.ok()) return reader.status();
+  return DecisionReplay(*reader);
+}
+
+absl::StatusOr<bool> DecisionReplay::Next() {
+  const auto more = reader_.Next(decision_);
+  if (!more.ok() || !*more) return more;
   ordered_.clear();
-  scheduler_.Handle(event, now_ns, ordered_);
+  scheduler_.Handle(decision_.event, decision_.now_ns, ordered_);
   bytes_.clear();
   EncodeCommands(ordered_, bytes_);
-  if (ordered_.size() != count || Fnv(bytes_) != sum) {
+  if (ordered_.size() != decision_.commands || Fnv(bytes_) != decision_.digest) {
     return At("DECISIONS_DIFFER",
-              absl::StrCat("gave ", count, " commands when it was recorded and gives ",
+              absl::StrCat("gave ", decision_.commands, " commands when it was recorded and gives ",
                            ordered_.size(), " others now"),
-              decisions_, at_);
+              decisions_, reader_.at());
   }
   ++decisions_;
-  commands_ += count;
-  at_ += FrameBytes(payload);
+  commands_ += decision_.commands;
   return true;
 }
 

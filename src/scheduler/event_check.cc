@@ -56,16 +56,8 @@ absl::Status Check(const JobSubmitted& event) {
   return absl::OkStatus();
 }
 
-absl::Status Check(const ReplicaAttached& event) {
-  const ReplicaSpec& spec = event.spec;
-  if (!In(spec.slots, 0, kSlotsMax)) {
-    return Invalid("REPLICA_INVALID",
-                   absl::StrCat("slots must be 0 to ", kSlotsMax, "; it is ", spec.slots));
-  }
-  if (!In(spec.step_tokens_max, 0, kTokensMax) || spec.quantum_ns_max < 0 ||
-      spec.models.size() > kReplicaModelsMax || spec.cost.size() > kCostPointsMax) {
-    return Invalid("REPLICA_INVALID", "a replica's token budget, quantum, models or costs");
-  }
+// What a replica says of its gang.
+absl::Status CheckGang(const ReplicaSpec& spec) {
   if (!In(spec.gang_rank, 0, kGangMax - 1) || spec.degrees.size() > kDegreesMax) {
     return Invalid("REPLICA_INVALID",
                    absl::StrCat("a rank in a gang must be 0 to ", kGangMax - 1, ", of at most ",
@@ -79,7 +71,55 @@ absl::Status Check(const ReplicaAttached& event) {
                                                      " costs; it is ", degree.degree));
     }
   }
+  if (spec.gang < 0) return absl::OkStatus();
+  if (spec.weights_bytes > 0) {
+    return Invalid("GANG_INVALID",
+                   absl::StrCat("a replica of a gang serves fixed weights: its memory for weights "
+                                "must be 0 bytes; it is ",
+                                spec.weights_bytes));
+  }
+  if (spec.revokes) {
+    return Invalid("GANG_INVALID",
+                   "a replica of a gang has no staged plan to take back: it must not revoke plans");
+  }
   return absl::OkStatus();
+}
+
+absl::Status Check(const ReplicaAttached& event) {
+  const ReplicaSpec& spec = event.spec;
+  if (!In(spec.slots, 0, kSlotsMax)) {
+    return Invalid("REPLICA_INVALID",
+                   absl::StrCat("slots must be 0 to ", kSlotsMax, "; it is ", spec.slots));
+  }
+  if (!In(spec.step_tokens_max, 0, kTokensMax) || spec.quantum_ns_max < 0 ||
+      spec.models.size() > kReplicaModelsMax || spec.cost.size() > kCostPointsMax) {
+    return Invalid("REPLICA_INVALID", "a replica's token budget, quantum, models or costs");
+  }
+  if (!In(spec.weights_bytes, 0, kWeightsBytesMax) || !In(spec.adapter_ns, 0, kLoadNanosMax)) {
+    return Invalid("REPLICA_INVALID",
+                   absl::StrCat("a replica's memory for weights must be 0 (fixed) to ",
+                                kWeightsBytesMax, " bytes, its adapters' cost 0 to ", kLoadNanosMax,
+                                " ns; they are ", spec.weights_bytes, " and ", spec.adapter_ns));
+  }
+  return CheckGang(spec);
+}
+
+absl::Status Check(const WeightsKnown& event) {
+  if (!In(event.bytes, 1, kWeightsBytesMax)) {
+    return Invalid("WEIGHTS_INVALID", absl::StrCat("weights must be of 1 to ", kWeightsBytesMax,
+                                                   " bytes; they are of ", event.bytes));
+  }
+  if (!In(event.load_ns, 1, kLoadNanosMax)) {
+    return Invalid("WEIGHTS_INVALID", absl::StrCat("loading weights must take 1 to ", kLoadNanosMax,
+                                                   " ns; it takes ", event.load_ns));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Check(const WeightsLoaded& event) {
+  if (event.duration_ns >= 0) return absl::OkStatus();
+  return Invalid("WEIGHTS_INVALID", absl::StrCat("loading weights must take 0 ns or more; it took ",
+                                                 event.duration_ns));
 }
 
 template <typename T>

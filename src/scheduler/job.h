@@ -45,6 +45,10 @@ struct Job {
   int crashes = 0;
   int crashes_total = 0;
   Position crashed_at;
+  // Fixed at its arrival (residency.h): its adapter, if that is loaded by itself, and whether its
+  // model is.
+  uint32_t adapter = 0;
+  bool loads_model = false;
   bool in_media = false;  // past its replica: waits for the media pool, or is with it
   // Of its quanta so far: what they took, and what had been predicted.
   int64_t actual_ns = 0;
@@ -53,6 +57,7 @@ struct Job {
   double size_factor = 1.0;
   // It waits in a WaitQueue, under these keys.
   bool waits = false;
+  bool wants_weights = false;  // and counts among those that want its weights
   bool waits_late = false;
   int64_t wait_key = 0;
   int64_t wait_ns = 0;  // what is left of it

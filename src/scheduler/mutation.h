@@ -16,10 +16,20 @@ enum class Rule : uint8_t {
   kExactCharges,     // G7
   kOwnSequence,      // G9
   kPure,             // G10
+  kBudget,           // G8: no reservation beyond the budget
+  kReservation,      // G8: no charge beyond the reservation
+  kRelease,          // G8: what is left of a reservation is free again
   kIsolation,
   kMemberDeadlines,
   kMoveBits,         // G11: only to equal bits
   kMoveBetween,      // G11: only between two steps
+  kResidentOnly,     // G12: a batch's weights are there
+  kPinnedWeights,    // G12: weights in use stay
+  kWeightsMemory,    // G12: within the memory
+  kWeightsStay,      // G13: as long as kStayPerLoad says
+  kWeightsTurn,      // G14: everybody's weights get their turn
+  kRevokedFree,      // a plan that was taken back costs its tenants nothing
+  kRevokedStep,      // its jobs go on from where they were before it
   kGangBound,        // G1: a gang that forms waits for a bounded time
   kGangCharges,      // G7: with helpers' time
   kGangIdle,         // only what is idle helps

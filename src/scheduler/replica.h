@@ -4,7 +4,9 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <set>
+#include <tuple>
 #include <vector>
 
 #include "absl/container/btree_map.h"
@@ -30,6 +32,7 @@ struct PlanItem {
   TenantId tenant = 0;
   Position at;
   int64_t tokens = 0;
+  int64_t weight = 0;   // its part of what the quantum takes
   int64_t solo_ns = 0;  // of this quantum, alone
   int64_t predicted_share_ns = 0;
 };
@@ -39,6 +42,7 @@ struct Plan {
   uint64_t sequence = 0;
   Stage stage = Stage::kEncode;
   int64_t tokens = 0;
+  int adapters = 0;  // different ones
   int32_t segments = 1;
   int32_t segments_of_step = 1;
   int64_t predicted_ns = 0;
@@ -50,6 +54,12 @@ struct Plan {
   int64_t billed_ns = 0;
   // The first of `items` asked for the helpers and pays what they cost above its company's price.
   bool first_pays = false;
+  // What it changed the replica's reserve by.
+  int64_t reserve_ns = 0;
+  // Where its head stood in the order. Empty: nothing that comes is better, because the reserve or
+  // a guarantee asked for it.
+  std::optional<std::tuple<int, int64_t, uint64_t>> head;
+  bool revoking = false;  // it was asked for, and there is no answer yet
   std::vector<PlanItem> items;
 
   int32_t degree() const { return 1 + static_cast<int32_t>(helpers.size()); }
@@ -65,8 +75,9 @@ struct Gang {
 // Jobs of one model that may run on the same replicas.
 struct GroupKey {
   ModelId model = 0;
-  int64_t owner = -1;  // the tenant whose own replicas they are; -1: shared
-  bool media = false;  // the media pool's, of every model
+  int64_t owner = -1;    // the tenant whose own replicas they are; -1: shared
+  bool media = false;    // the media pool's, of every model
+  uint32_t adapter = 0;  // that all of them need, if it is one that is loaded by itself
   auto operator<=>(const GroupKey&) const = default;
 };
 

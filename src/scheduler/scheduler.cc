@@ -35,7 +35,11 @@ void Scheduler::Handle(const Event& event, int64_t now_ns, std::vector<Command>&
   settled_gangs_.clear();
   MoveLate();
   std::visit([&](const auto& e) { On(e, commands); }, event);
+  Revise(event, commands);
   Dispatch(commands);
+  OrderLoads(commands);
+  // What was to make room for others may be used again.
+  if (!touched_replicas_.empty()) Dispatch(commands);
 }
 
 // ---- replicas ----
@@ -44,6 +48,7 @@ void Scheduler::On(const ReplicaAttached& event, std::vector<Command>&) {
   if (replicas_.contains(event.replica)) return;
   Replica& replica = replicas_[event.replica];
   replica.spec = event.spec;
+  residency_.Attach(event.replica, event.spec);
   replica.spec.plans_in_flight_max =
       std::clamp(event.spec.plans_in_flight_max, 1, kPlansInFlightMax);
   for (int32_t slot = 0; slot < event.spec.slots; ++slot) replica.free_slots.insert(slot);
@@ -53,21 +58,17 @@ void Scheduler::On(const ReplicaAttached& event, std::vector<Command>&) {
   for (const ModelId model : event.spec.models) {
     const int64_t owner = event.spec.dedicated_to ? int64_t{*event.spec.dedicated_to} : -1;
     replica.groups.push_back({.model = model, .owner = owner});
-    costs_.try_emplace({event.spec.hardware, model}, event.spec.cost, event.spec.learned);
+    AddCosts(event.spec, model);
   }
-  if (event.spec.models.empty()) {
-    costs_.try_emplace({event.spec.hardware, 0}, event.spec.cost, event.spec.learned);
-  }
-  for (const GroupKey& key : replica.groups) {
-    Group& group = groups_[key];
-    group.replicas.insert(event.replica);
-    if (group.hardware < 0) {
-      group.hardware = event.spec.hardware;
-      Rekey(group, key);
-    }
-  }
+  if (event.spec.models.empty()) AddCosts(event.spec, 0);
+  // Before anybody's costs are asked for again, which the degrees are part of.
   if (event.spec.gang >= 0) JoinGang(event.replica, replica);
-  SetHungry(event.replica, replica, true);
+  const std::vector<GroupKey> serves = std::move(replica.groups);
+  replica.groups.clear();
+  for (const GroupKey& key : serves) {
+    Join(event.replica, replica, key);
+    JoinAdapters(event.replica, replica, key);
+  }
   touched_replicas_.insert(event.replica);
 }
 
@@ -100,6 +101,7 @@ void Scheduler::On(const ReplicaLost& event, std::vector<Command>& commands) {
     }
   }
   replicas_.erase(it);
+  residency_.Detach(event.replica);
   for (const JobId id : stranded) {
     const auto job = jobs_.find(id);
     if (job == jobs_.end()) continue;
@@ -178,10 +180,11 @@ void Scheduler::On(const JobSubmitted& event, std::vector<Command>& commands) {
   job.arrival = ++last_arrival_;
   job.arrival_ns = now_ns_;
   job.next = FirstPosition(job.spec, 0);
-  const auto group = groups_.find(GroupOf(job));
-  SetCost(job, group == groups_.end() ? -1 : group->second.hardware);
+  SetWeights(job);
+  SetCost(job, HardwareFor(job));
   job.epsilon = cost_error_.Epsilon();
   FillDeadline(job);
+  AskForWeights(job);
   auto refused =
       admitted || event.spec.deadline_ns == kNoDeadline ? std::nullopt : RefuseByDeadline(job);
   const bool guaranteed = job.spec.service_class == ServiceClass::kGuaranteed;
@@ -189,6 +192,7 @@ void Scheduler::On(const JobSubmitted& event, std::vector<Command>& commands) {
     int64_t earliest_ns = kNoDeadline;
     if (!Place(job, earliest_ns) && !admitted) {
       refused = JobRefused{job.spec.id, Refusal::kNoGuarantee, 0, earliest_ns};
+      if (earliest_ns == kNoDeadline) OfferAfterLoad(job, *refused);
     }
   }
   if (refused) {
@@ -261,19 +265,20 @@ void Scheduler::On(const PlanFinished& event, std::vector<Command>& commands) {
   int64_t tokens_run = 0;
   for (size_t i = 0; i < plan.items.size() && i < event.items.size(); ++i) {
     if (event.items[i].outcome == PlanFinished::Outcome::kSkipped) continue;
-    weights[i] = plan.items[i].tokens;
+    weights[i] = plan.items[i].weight;
     caps[i] = static_cast<int64_t>(static_cast<__int128>(plan.items[i].solo_ns) * duration_ns /
                                    std::max<int64_t>(1, plan.predicted_ns)) +
               1;
     if (i == 0 && plan.first_pays) caps[i] = std::numeric_limits<int64_t>::max();
-    tokens_run += weights[i];
+    tokens_run += plan.items[i].tokens;
   }
   // A quantum that some were taken out of measures nothing: nobody knows how much of it they ran.
   if (tokens_run == plan.tokens) {
     const auto job = jobs_.find(plan.items.front().job);
     if (job != jobs_.end()) {
       CostOf(replica, job->second.spec.model, plan.degree())
-          .Observe(plan.stage, tokens_run, duration_ns * plan.segments_of_step / plan.segments);
+          .Observe(plan.stage, tokens_run, duration_ns * plan.segments_of_step / plan.segments,
+                   plan.adapters);
     }
   }
   const int64_t billed_ns = BilledNanos(plan, duration_ns);

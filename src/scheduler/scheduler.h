@@ -22,6 +22,7 @@
 #include "scheduler/job.h"
 #include "scheduler/policy_config.h"
 #include "scheduler/replica.h"
+#include "scheduler/residency.h"
 #include "scheduler/token_bucket.h"
 #include "scheduler/types.h"
 #include "scheduler/wait_queue.h"
@@ -32,7 +33,7 @@ namespace darkroom::scheduler {
 struct Forecast {
   enum class Wait : uint8_t {
     kNone,         // it runs with the next step
-    kNoReplica,    // no replica has its model
+    kNoReplica,    // no replica has its weights (yet)
     kCapacity,     // replicas are busy
     kTenantLimit,  // its tenant runs as many jobs as it may
     kLate,         // it can no longer be in time, and others that can come first
@@ -94,6 +95,8 @@ class Scheduler {
   size_t job_count() const { return jobs_.size(); }
   size_t running_count() const { return running_; }
   double VirtualTime(TenantId tenant) const { return fair_.VirtualTime(tenant); }
+  // Jobs wait for weights that are not on their way: ClockTicked may change that.
+  bool wants_clock() const { return residency_.wants_clock(); }
   double epsilon() const { return cost_error_.Epsilon(); }
 
   // The invariants of the bookkeeping that do not hold, in words. For tests.
@@ -123,6 +126,7 @@ class Scheduler {
     bool mixed = false;      // several tenants
     bool exclusive = false;  // one of them shares no batch
     std::vector<Job*> jobs;
+    std::vector<uint32_t> adapters;  // that they need, each once
   };
   struct Tenant {
     TenantLimits limits;
@@ -141,6 +145,40 @@ class Scheduler {
   void On(const JobReleased& event, std::vector<Command>& commands);
   void On(const JobEnded& event, std::vector<Command>& commands);
   void On(const PlanFinished& event, std::vector<Command>& commands);
+  // ---- weights (scheduler_residency.cc) ----
+  void On(const WeightsKnown& event, std::vector<Command>& commands);
+  void On(const WeightsLoaded& event, std::vector<Command>& commands);
+  void On(const WeightsFailed& event, std::vector<Command>& commands);
+  void On(const WeightsEvicted& event, std::vector<Command>& commands);
+  void On(const ClockTicked&, std::vector<Command>&) {}
+  // Loads what jobs wait for and is not there, evicting what is worth less.
+  void OrderLoads(std::vector<Command>& commands);
+  // The replica serves the group from now on, and no longer does.
+  void Join(ReplicaId id, Replica& replica, const GroupKey& key);
+  void JoinAdapters(ReplicaId id, Replica& replica, const GroupKey& model);
+  void Leave(ReplicaId id, Replica& replica, const GroupKey& key);
+  void AddCosts(const ReplicaSpec& spec, ModelId model);
+  // Whether its adapter is one that is loaded by itself, and who serves it then.
+  void SetWeights(Job& job);
+  // What the job needs in memory, of those weights that are loaded.
+  std::vector<Residency::Key> WeightsOf(const Job& job) const;
+  void AskForWeights(const Job& job);
+  // It waits for its weights, and no longer does.
+  void WaitForWeights(Job& job, bool waits);
+  // It has a place on the replica that it cannot leave, and no longer has.
+  void PinWeights(ReplicaId id, const Job& job, bool pin);
+  void OfferAfterLoad(const Job& job, JobRefused& refused) const;
+  // Replicas that serve the group, or will, with when.
+  std::vector<std::pair<ReplicaId, int64_t>> ServesSoon(const GroupKey& key) const;
+  // Until weights for the job are there: 0 where they are, kNoDeadline where they cannot be.
+  int64_t LoadWait(const Job& job) const;
+  // That the replica has the weights of a job that has a slot there.
+  bool HasWeights(ReplicaId id, const Job& job) const;
+  // The hardware that will run what waits in a group that no replica serves yet; -1: none.
+  int64_t HardwareFor(const Job& job);
+
+  void On(const PlanRevoked& event, std::vector<Command>& commands);
+  void On(const PlanBegun& event, std::vector<Command>& commands);
   void FinishItem(const Plan& plan, const PlanItem& item, const PlanFinished::Item& result,
                   int64_t nanos, std::vector<Command>& commands);
   // The job was in the plan that ran when its worker died.
@@ -162,7 +200,8 @@ class Scheduler {
 
   // ---- predictions (scheduler_forecast.cc) ----
   ForecastJob Snapshot(const Job& job, int replica) const;
-  void SnapshotReplicas(const Group& group, std::vector<ForecastReplica>& replicas,
+  void SnapshotReplicas(const std::vector<std::pair<ReplicaId, int64_t>>& serving, ModelId model,
+                        std::vector<ForecastReplica>& replicas,
                         std::vector<ForecastJob>& jobs) const;
   // Appends what waits, in order, as far as it is played; false when there is more.
   bool SnapshotWaiting(const Group& group, std::vector<ForecastJob>& jobs) const;
@@ -176,8 +215,11 @@ class Scheduler {
   bool DispatchOne(ReplicaId id, std::vector<Command>& commands);
   bool DispatchMedia(ReplicaId id, Replica& replica, std::vector<Command>& commands);
   void Gather(ReplicaId id, Replica& replica, int64_t start_ns);
+  // Jobs that one decision looks at in each of the replica's queues.
+  int LooksPerQueue(const Replica& replica) const;
   // From one queue, as far as there are slots for them.
-  void GatherWaiting(ReplicaId id, const Replica& replica, const WaitQueue& queue,
+  // `looks`: jobs of it that are looked at.
+  void GatherWaiting(ReplicaId id, const Replica& replica, const WaitQueue& queue, int looks,
                      int64_t start_ns);
   void AddCandidate(Job& job, int64_t key, int64_t start_ns);
   // The candidate that goes first although it is not the first in order, or the first.
@@ -194,6 +236,18 @@ class Scheduler {
   // A batch around the first guaranteed job that can go on; `otherwise` when none can.
   Batch FirstGuaranteed(const Replica& replica, int64_t room_ns, Batch otherwise) const;
   void SendPlan(ReplicaId id, Replica& replica, const Batch& batch, std::vector<Command>& commands);
+  static std::tuple<int, int64_t, uint64_t> PlaceOf(const Candidate& candidate) {
+    return {candidate.rank, candidate.key, candidate.job->arrival};
+  }
+
+  // ---- taking back staged plans (scheduler_revision.cc) ----
+  // Of the replicas that the event may have given something better than they have staged, the one
+  // whose staged plan begins first is asked to give it back.
+  void Revise(const Event& event, std::vector<Command>& commands);
+  // When the staged plan begins; nothing when there is none worth taking back.
+  std::optional<int64_t> StagedStart(const Replica& replica) const;
+  // A member has left it, or a job goes before its head.
+  bool Outdated(ReplicaId id, Replica& replica, int64_t start_ns);
 
   // ---- gangs (scheduler_degree.cc) ----
   void JoinGang(ReplicaId id, Replica& replica);
@@ -206,7 +260,7 @@ class Scheduler {
   // Into candidates_, in order: jobs that may run on the gang next, and those whose quantum there
   // has not ended, of which others may have what they leave.
   void GatherGang(const Gang& gang);
-  void GatherGangQueue(int64_t id, const WaitQueue& queue);
+  void GatherGangQueue(int64_t id, const WaitQueue& queue, int looks);
   // Of denoising, by the logarithm of the degree; null where it is not offered.
   using DegreeTables = std::array<const CostTable*, kDegreeSteps>;
   DegreeTables TablesOf(uint32_t hardware, ModelId model, int32_t widest) const;
@@ -277,6 +331,7 @@ class Scheduler {
   std::map<std::tuple<int64_t, ModelId, int32_t>, CostTable> degree_costs_;
   std::map<int64_t, Gang> gangs_;
   CostError cost_error_;
+  Residency residency_;
   FairShare fair_;
 
   uint64_t last_arrival_ = 0;

@@ -36,9 +36,11 @@ std::optional<JobRefused> Scheduler::Refuse(const JobSpec& spec) {
 std::optional<JobRefused> Scheduler::RefuseByDeadline(const Job& job) const {
   // Best effort is taken whatever happens; it may be late.
   if (job.spec.service_class == ServiceClass::kBestEffort) return std::nullopt;
-  const int64_t needed_ns = SoonestNanosLeft(job);
+  const int64_t wait_ns = LoadWait(job);
+  const int64_t needed_ns = SoonestNanosLeft(job) + (wait_ns == kNoDeadline ? 0 : wait_ns);
   if (needed_ns <= job.spec.deadline_ns - now_ns_) return std::nullopt;
-  const auto room_ns = static_cast<double>(job.spec.deadline_ns - now_ns_) / (1.0 + job.epsilon) -
+  const int64_t after_ns = job.spec.deadline_ns - now_ns_ - (wait_ns == kNoDeadline ? 0 : wait_ns);
+  const auto room_ns = static_cast<double>(after_ns) / (1.0 + job.epsilon) -
                        static_cast<double>(OtherNanosLeft(job));
   const auto step_ns = static_cast<double>(job.cost.fastest_step_ns);
   JobRefused refused{job.spec.id, Refusal::kDeadlineTooSoon};
@@ -70,6 +72,7 @@ bool Scheduler::Place(Job& job, int64_t& earliest_ns) {
     }
     replica.timeline.Add(entry);
     ++replica.to_open;
+    PinWeights(*at, job, true);
     job.placed_on = *at;
     job.opened = false;
     group.next_placement = *at + 1;
@@ -87,7 +90,7 @@ void Scheduler::SetCost(Job& job, int64_t hardware) const {
     const auto of = static_cast<Stage>(stage);
     // What a job needs after its replica is the media pool's, which has costs of its own.
     if (of == Stage::kMediaEncode || !Needs(spec, of)) continue;
-    cost.stage_ns[stage] = table.Predict(of, Tokens(spec, of));
+    cost.stage_ns[stage] = table.Predict(of, Tokens(spec, of), spec.adapter == 0 ? 0 : 1);
   }
   cost.fastest_step_ns =
       FastestStep(spec, hardware, cost.stage_ns[static_cast<int>(Stage::kDenoise)]);
@@ -104,7 +107,9 @@ void Scheduler::FillDeadline(Job& job) const {
   double slack = config_.best_effort_slack;
   if (job.spec.service_class == ServiceClass::kTarget) slack = config_.target_slack;
   if (job.spec.service_class == ServiceClass::kGuaranteed) slack = config_.guaranteed_slack;
+  const int64_t wait_ns = LoadWait(job);
   job.spec.deadline_ns = job.arrival_ns + config_.deadline_grace_ns +
+                         (wait_ns == kNoDeadline ? 0 : wait_ns) +
                          static_cast<int64_t>(slack * static_cast<double>(NanosLeft(job)));
 }
 

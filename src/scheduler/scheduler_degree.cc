@@ -60,7 +60,7 @@ void Scheduler::JoinGang(ReplicaId id, Replica& replica) {
     if (degree.degree > static_cast<int32_t>(gang.members.size())) continue;
     for (const ModelId model : replica.spec.models) {
       degree_costs_.try_emplace({replica.spec.hardware, model, degree.degree}, degree.cost,
-                                degree.learned);
+                                degree.learned, replica.spec.adapter_ns);
     }
   }
 }
@@ -139,28 +139,26 @@ void Scheduler::GatherGang(const Gang& gang) {
   if (any == nullptr) return;
   slots_taken_.clear();
   const NumericsKey bits = Broken(Rule::kMoveBits) ? 0 : any->spec.numerics;
+  const int looks = LooksPerQueue(*any);
   for (const GroupKey& key : any->groups) {
     if (key.media) continue;
     Group& group = groups_[key];
     if (const auto started = group.started.find(bits); started != group.started.end()) {
-      GatherGangQueue(any->spec.gang, started->second);
+      GatherGangQueue(any->spec.gang, started->second, looks);
     }
-    GatherGangQueue(any->spec.gang, group.queue);
+    GatherGangQueue(any->spec.gang, group.queue, looks);
   }
-  std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
-    if (a.rank != b.rank) return a.rank < b.rank;
-    if (a.key != b.key) return a.key < b.key;
-    return a.job->arrival < b.job->arrival;
-  });
+  std::sort(candidates_.begin(), candidates_.end(),
+            [](const Candidate& a, const Candidate& b) { return PlaceOf(a) < PlaceOf(b); });
 }
 
-void Scheduler::GatherGangQueue(int64_t id, const WaitQueue& queue) {
+void Scheduler::GatherGangQueue(int64_t id, const WaitQueue& queue, int looks) {
   const Gang& gang = gangs_.at(id);
   const Replica& any = replicas_.at(*std::find_if(gang.members.begin(), gang.members.end(),
                                                   [](ReplicaId member) { return member >= 0; }));
   int looked_at = 0;
   const auto visit = [&](JobId waiting) {
-    if (++looked_at > kCandidatesMax) return false;
+    if (++looked_at > looks) return false;
     Job& job = jobs_.at(waiting);
     const bool started = job.replica != kNowhere;
     const bool other_bits = job.numerics != 0 && job.numerics != any.spec.numerics;
@@ -187,11 +185,12 @@ int64_t Scheduler::FastestStep(const JobSpec& spec, int64_t hardware, int64_t al
   if (spec.segments > 1) return alone_ns;
   int64_t least_ns = alone_ns;
   const int64_t tokens = Tokens(spec, Stage::kDenoise);
+  const size_t adapters = spec.adapter == 0 ? 0 : 1;
   for (auto it = degree_costs_.lower_bound({hardware, spec.model, 0});
        it != degree_costs_.end() && std::get<0>(it->first) == hardware &&
        std::get<1>(it->first) == spec.model;
        ++it) {
-    least_ns = std::min(least_ns, it->second.Predict(Stage::kDenoise, tokens));
+    least_ns = std::min(least_ns, it->second.Predict(Stage::kDenoise, tokens, adapters));
   }
   return least_ns;
 }
@@ -214,7 +213,8 @@ GangAsk Scheduler::AskOf(int64_t id, const Gang& gang, const DegreeTables& table
   const bool here = home != replicas_.end() && home->second.spec.gang == id;
   if (here) ask.at = home->second.spec.gang_rank;
   const int64_t tokens = Tokens(job.spec, Stage::kDenoise);
-  ask.step_ns[0] = tables[0]->Predict(Stage::kDenoise, tokens);
+  const size_t adapters = job.spec.adapter == 0 ? 0 : 1;
+  ask.step_ns[0] = tables[0]->Predict(Stage::kDenoise, tokens, adapters);
   if (job.next.stage != Stage::kDenoise || job.spec.segments > 1) return ask;
   const int64_t left_ns = job.spec.deadline_ns - now_ns_;
   const auto is_short = [&](int64_t step_ns) {
@@ -227,7 +227,7 @@ GangAsk Scheduler::AskOf(int64_t id, const Gang& gang, const DegreeTables& table
   for (size_t i = 1; i < tables.size(); ++i) {
     if (tables[i] == nullptr) continue;
     const int32_t degree = 1 << i;
-    const int64_t step_ns = tables[i]->Predict(Stage::kDenoise, tokens);
+    const int64_t step_ns = tables[i]->Predict(Stage::kDenoise, tokens, adapters);
     ask.step_ns[i] = step_ns;
     if (step_ns < least_ns) fastest = degree;
     least_ns = std::min(least_ns, step_ns);
@@ -406,8 +406,9 @@ bool Scheduler::SendGang(const Gang& gang, const GangAsk& ask, const GangBlock& 
     const int32_t asked = std::min(ask.asked, block.degree);
     const CostTable& table = *CostAt(replica.spec.hardware, head.job->spec.model, asked);
     batch.first_pays = asked > 1;
-    batch.billed_ns = std::min(block.degree * batch.predicted_ns,
-                               asked * table.Predict(Stage::kDenoise, batch.tokens));
+    batch.billed_ns =
+        std::min(block.degree * batch.predicted_ns,
+                 asked * table.Predict(Stage::kDenoise, batch.tokens, batch.adapters.size()));
   }
   const auto reserved_ns =
       static_cast<int64_t>(static_cast<double>(batch.predicted_ns) * config_.reserve_share);

@@ -4,7 +4,6 @@
 #include <limits>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
 #include "scheduler/charge_split.h"
 #include "scheduler/limits.h"
 #include "scheduler/mutation.h"
@@ -20,6 +19,27 @@ bool Serves(const ReplicaSpec& spec, Stage stage) { return (spec.stages & StageB
 // The autoencoder takes images one after the other, so more than one in a plan would only lengthen
 // the quantum.
 bool OneByOne(Stage stage) { return stage == Stage::kDecode || stage == Stage::kImageEncode; }
+
+// A job with that adapter makes the batch's adapters one more.
+bool Brings(const std::vector<uint32_t>& adapters, uint32_t adapter) {
+  return adapter != 0 && std::find(adapters.begin(), adapters.end(), adapter) == adapters.end();
+}
+
+// What adapters add to the quantum is theirs who use them; the rest goes by tokens.
+void WeighAdapters(int64_t adapter_ns, const std::vector<Job*>& jobs, Plan& plan) {
+  const int64_t each_ns = adapter_ns * plan.segments / plan.segments_of_step;
+  const int64_t rest_ns = std::max<int64_t>(0, plan.predicted_ns - each_ns * plan.adapters);
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    const uint32_t adapter = jobs[i]->spec.adapter;
+    PlanItem& item = plan.items[i];
+    item.weight = static_cast<int64_t>(static_cast<__int128>(rest_ns) * item.tokens / plan.tokens);
+    if (adapter == 0) continue;
+    const auto users = std::count_if(jobs.begin(), jobs.end(), [adapter](const Job* job) {
+      return job->spec.adapter == adapter;
+    });
+    item.weight += each_ns / users;
+  }
+}
 
 }  // namespace
 
@@ -67,6 +87,8 @@ bool Scheduler::DispatchOne(ReplicaId id, std::vector<Command>& commands) {
   Replica& replica = it->second;
   if (replica.helps != kNowhere) return false;
   if (static_cast<int>(replica.plans.size()) >= replica.spec.plans_in_flight_max) return false;
+  // Until the answer nobody knows from where its jobs go on.
+  if (!replica.plans.empty() && replica.plans.back().revoking) return false;
   if (Broken(Rule::kWorkConserving) && now_ns_ % 7 == 0) return false;
   if (DispatchMedia(id, replica, commands)) return true;
   // What has guarantees runs alone, as they were promised.
@@ -88,9 +110,12 @@ bool Scheduler::DispatchOne(ReplicaId id, std::vector<Command>& commands) {
   const size_t head = ChooseHead(replica, from_reserve);
   if (head == candidates_.size()) return false;
   Batch batch = Pack(replica, head, limit_ns, false);
+  const bool in_order = !from_reserve && batch.predicted_ns <= limit_ns;
   if (batch.predicted_ns > limit_ns) {
     batch = FirstGuaranteed(replica, room_ns, std::move(batch));
   }
+  const auto place = PlaceOf(candidates_[head]);
+  const int64_t reserve_ns = replica.reserve_ns;
   replica.reserve_ns +=
       static_cast<int64_t>(static_cast<double>(batch.predicted_ns) * config_.reserve_share);
   const Job* reserved = candidates_[head].job;
@@ -100,6 +125,8 @@ bool Scheduler::DispatchOne(ReplicaId id, std::vector<Command>& commands) {
                           reserved->spec.segments;
   }
   SendPlan(id, replica, batch, commands);
+  replica.plans.back().reserve_ns = replica.reserve_ns - reserve_ns;
+  if (in_order) replica.plans.back().head = place;
   return true;
 }
 
@@ -132,6 +159,7 @@ void Scheduler::Gather(ReplicaId id, Replica& replica, int64_t start_ns) {
     Job& job = jobs_.at(resident);
     // Past its last stage here it only waits for its plan to come back.
     if (job.next.stage == Stage::kMediaEncode || !Serves(replica.spec, job.next.stage)) continue;
+    if (!HasWeights(id, job)) continue;
     AddCandidate(job, OrderKey(job), start_ns);
   }
   for (const Timeline::Entry& entry : replica.timeline.entries()) {
@@ -139,6 +167,7 @@ void Scheduler::Gather(ReplicaId id, Replica& replica, int64_t start_ns) {
     if (job.replica == kNowhere && !job.spec.held) AddCandidate(job, OrderKey(job), start_ns);
   }
   slots_free_ = static_cast<int>(replica.free_slots.size()) - replica.to_open;
+  const int looks = LooksPerQueue(replica);
   for (const GroupKey& key : replica.groups) {
     if (key.media || slots_free_ <= 0) continue;
     slots_taken_.clear();
@@ -146,26 +175,34 @@ void Scheduler::Gather(ReplicaId id, Replica& replica, int64_t start_ns) {
     // Guarantees are promised on quanta alone, so what has some takes nobody over.
     if (replica.spec.moves && replica.timeline.empty()) {
       const auto started = group.started.find(Broken(Rule::kMoveBits) ? 0 : replica.spec.numerics);
-      if (started != group.started.end()) GatherWaiting(id, replica, started->second, start_ns);
+      if (started != group.started.end()) {
+        GatherWaiting(id, replica, started->second, looks, start_ns);
+      }
     }
-    GatherWaiting(id, replica, group.queue, start_ns);
+    GatherWaiting(id, replica, group.queue, looks, start_ns);
   }
-  std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
-    if (a.rank != b.rank) return a.rank < b.rank;
-    if (a.key != b.key) return a.key < b.key;
-    return a.job->arrival < b.job->arrival;
-  });
+  std::sort(candidates_.begin(), candidates_.end(),
+            [](const Candidate& a, const Candidate& b) { return PlaceOf(a) < PlaceOf(b); });
+}
+
+int Scheduler::LooksPerQueue(const Replica& replica) const {
+  // Of many queues a part of each is looked at, and of each the first.
+  int queues = 0;
+  for (const GroupKey& key : replica.groups) {
+    if (replica.groups.size() <= kQueuesInFull || !groups_.at(key).queue.empty()) ++queues;
+  }
+  return kCandidatesMax * kQueuesInFull / std::max(queues, kQueuesInFull);
 }
 
 void Scheduler::GatherWaiting(ReplicaId id, const Replica& replica, const WaitQueue& queue,
-                              int64_t start_ns) {
+                              int looks, int64_t start_ns) {
   if (queue.empty()) return;
   // Each queue may use what the others left and no more than there was.
   int free = slots_free_;
   int looked_at = 0;
   int64_t tokens_left = kCandidateBatches * replica.spec.step_tokens_max;
   const auto visit = [&](JobId waiting) {
-    if (free <= 0 || ++looked_at > kCandidatesMax) return false;
+    if (free <= 0 || ++looked_at > looks) return false;
     if (tokens_left <= 0 && looked_at > 1) return false;
     Job& job = jobs_.at(waiting);
     if (job.replica == id) return true;  // it is among the candidates already
@@ -258,6 +295,7 @@ Scheduler::Batch Scheduler::Pack(const Replica& replica, size_t head, int64_t li
   Batch batch;
   batch.degree = degree;
   batch.jobs.push_back(first.job);
+  if (first.job->spec.adapter != 0) batch.adapters.push_back(first.job->spec.adapter);
   if (first.job->next.stage > Stage::kDenoise) {
     batch.stage = first.job->next.stage;
     batch.tokens = Tokens(first.job->spec, batch.stage);
@@ -284,14 +322,17 @@ Scheduler::Batch Scheduler::Pack(const Replica& replica, size_t head, int64_t li
     }
     const int64_t tokens = batch.tokens + Tokens(candidate.job->spec, Stage::kDenoise);
     const int64_t step_ns_max = std::min(slowest_ns, candidate.step_ns_max);
+    const bool brings = Brings(batch.adapters, candidate.job->spec.adapter);
     if (tokens > replica.spec.step_tokens_max ||
-        cost.Predict(Stage::kDenoise, tokens) > step_ns_max) {
+        cost.Predict(Stage::kDenoise, tokens, batch.adapters.size() + (brings ? 1 : 0)) >
+            step_ns_max) {
       skipped_protected = skipped_protected || candidate.is_protected;
       continue;
     }
     batch.mixed = batch.mixed || candidate.job->spec.tenant != first.job->spec.tenant;
     batch.exclusive = batch.exclusive || candidate.job->spec.isolation != Isolation::kShared;
     batch.jobs.push_back(candidate.job);
+    if (brings) batch.adapters.push_back(candidate.job->spec.adapter);
     slots_free -= candidate.takes_slot ? 1 : 0;
     batch.tokens = tokens;
     slowest_ns = step_ns_max;
@@ -314,12 +355,8 @@ bool Scheduler::MayJoin(const Batch& batch, const Job& job, const Replica& repli
   const bool mixed = batch.mixed || job.spec.tenant != first.spec.tenant;
   const bool exclusive = batch.exclusive || job.spec.isolation != Isolation::kShared;
   if (mixed && exclusive && !Broken(Rule::kIsolation)) return false;
-  if (job.spec.adapter == 0) return true;
-  absl::flat_hash_set<uint32_t> adapters = {job.spec.adapter};
-  for (const Job* member : batch.jobs) {
-    if (member->spec.adapter != 0) adapters.insert(member->spec.adapter);
-  }
-  return static_cast<int>(adapters.size()) <= replica.spec.adapters_max;
+  return !Brings(batch.adapters, job.spec.adapter) ||
+         static_cast<int>(batch.adapters.size()) < replica.spec.adapters_max;
 }
 
 void Scheduler::NarrowToStage(const Replica& replica, int64_t limit_ns, Batch& batch) const {
@@ -337,7 +374,7 @@ void Scheduler::NarrowToStage(const Replica& replica, int64_t limit_ns, Batch& b
     batch.predicted_ns = cost.Predict(stage, batch.tokens);
     return;
   }
-  batch.predicted_ns = cost.Predict(stage, batch.tokens);
+  batch.predicted_ns = cost.Predict(stage, batch.tokens, batch.adapters.size());
   const JobSpec& spec = batch.jobs.front()->spec;
   const int32_t left = spec.segments - batch.jobs.front()->next.segment;
   batch.segments = left;
@@ -370,6 +407,7 @@ Scheduler::Batch Scheduler::FirstGuaranteed(const Replica& replica, int64_t room
     if (holds_it && batch.predicted_ns <= limit_ns) return batch;
     batch = Batch{};
     batch.jobs.push_back(it->job);
+    if (job.spec.adapter != 0) batch.adapters.push_back(job.spec.adapter);
     batch.stage = job.next.stage;
     batch.tokens = Tokens(job.spec, batch.stage);
     batch.predicted_ns =
@@ -395,7 +433,7 @@ void Scheduler::SendPlan(ReplicaId id, Replica& replica, const Batch& batch,
     command.segment_end = command.segment_begin + batch.segments;
   }
   const CostTable& cost = CostOf(replica, first.model);
-  std::vector<int64_t> weights;
+  plan.adapters = denoise ? static_cast<int>(batch.adapters.size()) : 0;
   for (Job* job : batch.jobs) {
     if (batch.stage == Stage::kMediaEncode) {
       Dequeue(*job);
@@ -406,11 +444,10 @@ void Scheduler::SendPlan(ReplicaId id, Replica& replica, const Batch& batch,
       Dequeue(*job);
     }
     const int64_t tokens = Tokens(job->spec, batch.stage);
-    weights.push_back(tokens);
     plan.tokens += tokens;
-    const int64_t solo_ns =
-        cost.Predict(batch.stage, tokens) * plan.segments / plan.segments_of_step;
-    plan.items.push_back({job->spec.id, job->spec.tenant, job->next, tokens, solo_ns, 0});
+    const int64_t solo_ns = cost.Predict(batch.stage, tokens, job->spec.adapter == 0 ? 0 : 1) *
+                            plan.segments / plan.segments_of_step;
+    plan.items.push_back({job->spec.id, job->spec.tenant, job->next, tokens, tokens, solo_ns, 0});
     const bool ends_step = denoise && command.segment_end == first.segments;
     const bool checkpoint = ends_step && job->next.step + 1 < job->spec.steps &&
                             (job->next.step + 1) % checkpoint_steps_ == 0;
@@ -423,6 +460,9 @@ void Scheduler::SendPlan(ReplicaId id, Replica& replica, const Batch& batch,
   }
   if (!batch.helpers.empty()) Lend(id, batch, plan, command);
   plan.billed_ns = batch.helpers.empty() ? batch.predicted_ns : batch.billed_ns;
+  if (plan.adapters > 0) WeighAdapters(cost.adapter_ns(), batch.jobs, plan);
+  std::vector<int64_t> weights;
+  for (const PlanItem& item : plan.items) weights.push_back(item.weight);
   const std::vector<int64_t> shares = SplitExactly(plan.billed_ns, weights);
   for (size_t i = 0; i < plan.items.size(); ++i) {
     plan.items[i].predicted_share_ns = shares[i];

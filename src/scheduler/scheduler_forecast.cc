@@ -37,18 +37,20 @@ ForecastJob Scheduler::Snapshot(const Job& job, int replica) const {
   return copy;
 }
 
-void Scheduler::SnapshotReplicas(const Group& group, std::vector<ForecastReplica>& replicas,
+void Scheduler::SnapshotReplicas(const std::vector<std::pair<ReplicaId, int64_t>>& serving,
+                                 ModelId wanted, std::vector<ForecastReplica>& replicas,
                                  std::vector<ForecastJob>& jobs) const {
-  for (const ReplicaId id : group.replicas) {
+  for (const auto& [id, from_ns] : serving) {
     if (static_cast<int>(replicas.size()) == kForecastReplicasMax) break;
     const Replica& replica = replicas_.at(id);
     const int index = static_cast<int>(replicas.size());
     ForecastReplica copy;
-    copy.busy_until_ns = replica.BusyUntil(now_ns_, 1.0);
+    copy.busy_until_ns = std::max(from_ns, replica.BusyUntil(now_ns_, 1.0));
     copy.tokens_max = replica.spec.step_tokens_max;
     copy.slots = std::max(0, static_cast<int>(replica.free_slots.size()) - replica.to_open);
     copy.slots_per_tenant = SlotsPerTenant(replica.spec);
-    const ModelId model = replica.spec.models.empty() ? 0 : replica.spec.models.front();
+    const ModelId first = replica.spec.models.empty() ? 0 : replica.spec.models.front();
+    const ModelId model = replica.spec.weights_bytes > 0 ? wanted : first;
     copy.cost = &CostOf(replica.spec.hardware, model);
     replicas.push_back(copy);
     const auto add = [&](JobId job_id) {
@@ -65,8 +67,9 @@ void Scheduler::SnapshotReplicas(const Group& group, std::vector<ForecastReplica
 
 bool Scheduler::SnapshotWaiting(const Group& group, std::vector<ForecastJob>& jobs) const {
   // A part of what waits, where the replicas are a part of all.
-  const size_t stride = (group.replicas.size() + kForecastReplicasMax - 1) /
-                        static_cast<size_t>(kForecastReplicasMax);
+  const size_t replicas = std::max<size_t>(1, group.replicas.size());
+  const size_t stride =
+      (replicas + kForecastReplicasMax - 1) / static_cast<size_t>(kForecastReplicasMax);
   size_t seen = 0;
   int played = 0;
   for (int rank = 0; rank < kLanes && played < kForecastJobsMax; ++rank) {
@@ -89,14 +92,16 @@ Forecast Scheduler::Predict(absl::Span<const JobId> ids) const {
     if (it != jobs_.end() && !it->second.in_media) wanted.push_back(&it->second);
   }
   if (wanted.empty()) return forecast;
-  const auto group = groups_.find(GroupOf(*wanted.front()));
-  if (group == groups_.end() || group->second.replicas.empty()) {
+  const GroupKey key = GroupOf(*wanted.front());
+  const auto group = groups_.find(key);
+  const auto serving = ServesSoon(key);
+  if (group == groups_.end() || serving.empty()) {
     forecast.wait = Forecast::Wait::kNoReplica;
     return forecast;
   }
   std::vector<ForecastJob> jobs;
   std::vector<ForecastReplica> replicas;
-  SnapshotReplicas(group->second, replicas, jobs);
+  SnapshotReplicas(serving, key.model, replicas, jobs);
   int64_t first_ns = kNoDeadline;
   for (const ForecastReplica& replica : replicas) {
     first_ns = std::min(first_ns, replica.busy_until_ns);
@@ -128,7 +133,9 @@ Forecast Scheduler::Predict(absl::Span<const JobId> ids) const {
   const ForecastResult result = RunForecast(std::move(jobs), std::move(replicas), limits);
   forecast.start_ns = result.start_ns;
   forecast.end_ns = result.end_ns;
-  if (result.start_ns <= first_ns) {
+  if (group->second.replicas.empty()) {
+    forecast.wait = Forecast::Wait::kNoReplica;
+  } else if (result.start_ns <= first_ns) {
     forecast.wait = Forecast::Wait::kNone;
   } else if (result.by_tenant_slots) {
     forecast.wait = Forecast::Wait::kTenantLimit;

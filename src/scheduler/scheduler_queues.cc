@@ -37,6 +37,7 @@ void Scheduler::TakeSlot(ReplicaId id, Replica& replica, Job& job, std::vector<C
   ++replica.residents_of[job.spec.tenant];
   ++tenants_[job.spec.tenant].running;
   ++running_;
+  PinWeights(id, job, true);
   open.slot = job.slot;
   open.epoch = job.epoch;
   commands.push_back(open);
@@ -56,6 +57,7 @@ CloseSlot Scheduler::FreeSlot(Job& job) {
   --tenants_[job.spec.tenant].running;
   --running_;
   touched_replicas_.insert(job.replica);
+  PinWeights(job.replica, job, false);
   job.replica = kNowhere;
   return close;
 }
@@ -87,7 +89,9 @@ int Scheduler::SlotsLeft(const Replica& replica, TenantId id, bool running) cons
 GroupKey Scheduler::GroupOf(const Job& job) const {
   if (job.in_media) return {.media = true};
   const bool own = job.spec.isolation == Isolation::kDedicated;
-  return {.model = job.spec.model, .owner = own ? int64_t{job.spec.tenant} : -1};
+  GroupKey key{.model = job.spec.model, .owner = own ? int64_t{job.spec.tenant} : -1};
+  key.adapter = job.adapter;
+  return key;
 }
 
 WaitQueue& Scheduler::QueueOf(const Job& job) {
@@ -108,6 +112,7 @@ void Scheduler::Enqueue(Job& job) {
   ++groups_of_[job.spec.tenant][key];
   if (!job.waits_late) latest_starts_.insert({job.latest_start_ns, job.spec.id});
   touched_groups_.insert(key);
+  WaitForWeights(job, true);
 }
 
 void Scheduler::Dequeue(Job& job) {
@@ -115,6 +120,7 @@ void Scheduler::Dequeue(Job& job) {
   QueueOf(job).Remove(job, fair_.Protected(job.spec.tenant));
   if (job.replica == kNowhere) groups_[key].waiting_work[job.waits_late].Remove(job.wait_ns);
   job.waits = false;
+  WaitForWeights(job, false);
   if (!job.waits_late) latest_starts_.erase({job.latest_start_ns, job.spec.id});
   const auto it = groups_of_.find(job.spec.tenant);
   if (--it->second[key] > 0) return;
@@ -128,6 +134,7 @@ void Scheduler::Unplace(Job& job) {
   if (it != replicas_.end()) {
     it->second.timeline.Remove(job.spec.id);
     if (!job.opened) --it->second.to_open;
+    PinWeights(job.placed_on, job, false);
   }
   job.placed_on = kNowhere;
 }
@@ -221,8 +228,8 @@ const CostTable& Scheduler::CostOf(int64_t hardware, ModelId model) const {
 
 CostTable& Scheduler::CostOf(const Replica& replica, ModelId model, int32_t degree) {
   if (degree > 1) return degree_costs_.at({replica.spec.hardware, model, degree});
-  const auto key =
-      std::pair<int64_t, ModelId>(replica.spec.hardware, replica.spec.models.empty() ? 0 : model);
+  const bool any = replica.spec.models.empty() && replica.spec.weights_bytes == 0;
+  const auto key = std::pair<int64_t, ModelId>(replica.spec.hardware, any ? 0 : model);
   return costs_.try_emplace(key, replica.spec.cost).first->second;
 }
 
@@ -316,6 +323,7 @@ std::vector<std::string> Scheduler::BrokenInvariants() const {
       broken.push_back(absl::StrCat("replica ", id, " lost count of its guarantees"));
     }
   }
+  for (std::string& what : residency_.BrokenInvariants()) broken.push_back(std::move(what));
   if (residents != running_) broken.emplace_back("lost count of the running jobs");
   return broken;
 }

@@ -24,6 +24,13 @@ inline constexpr int kStages = 5;
 enum class Isolation : uint8_t { kShared, kExclusiveBatch, kDedicated };
 enum class ServiceClass : uint8_t { kGuaranteed, kTarget, kBestEffort };
 
+// What a replica must have in memory to run a job: a base model (`adapter` 0), or an adapter of it.
+struct WeightsId {
+  ModelId model = 0;
+  uint32_t adapter = 0;
+  auto operator<=>(const WeightsId&) const = default;
+};
+
 inline constexpr int64_t kNoDeadline = std::numeric_limits<int64_t>::max();
 
 inline constexpr uint8_t StageBit(Stage stage) {
@@ -107,9 +114,16 @@ struct ReplicaSpec {
   // the same models and bits that allow it, too. `move_ns`: what taking over one of them takes.
   bool moves = false;
   int64_t move_ns = 0;
+  // Memory for weights that are loaded and evicted as they are wanted; it begins with `models`. 0:
+  // what it serves is fixed, `models` and any adapter of them.
+  int64_t weights_bytes = 0;
+  // Added to a denoising step for each different adapter in its batch, at any degree.
+  int64_t adapter_ns = 0;
+  // A staged plan can be taken back while it has not begun (RevokePlan).
+  bool revokes = false;
   // Replicas of one gang may run a quantum together, by sequence parallelism that keeps the bits:
   // as many as `degrees` names, whose ranks are an aligned block. All of a gang are alike but for
-  // their ranks. -1: it runs alone.
+  // their ranks, serve what is fixed, and revoke nothing. -1: it runs alone.
   int64_t gang = -1;
   int32_t gang_rank = 0;
   std::vector<DegreeCost> degrees;
@@ -163,8 +177,44 @@ struct PlanFinished {
   int64_t duration_ns = 0;
   std::vector<Item> items;
 };
-using Event = std::variant<ReplicaAttached, ReplicaLost, TenantWeight, TenantLimits, TenantRemoved,
-                           JobSubmitted, JobReleased, JobEnded, PlanFinished>;
+// These weights may be loaded from now on. `load_ns` is what loading them is expected to take, and
+// follows what it took.
+struct WeightsKnown {
+  WeightsId weights;
+  int64_t bytes = 0;
+  int64_t load_ns = 0;
+};
+// What LoadWeights ordered is done, or could not be.
+struct WeightsLoaded {
+  ReplicaId replica = 0;
+  WeightsId weights;
+  int64_t duration_ns = 0;
+};
+struct WeightsFailed {
+  ReplicaId replica = 0;
+  WeightsId weights;
+};
+// The replica gave up weights that nothing there uses, of its own accord.
+struct WeightsEvicted {
+  ReplicaId replica = 0;
+  WeightsId weights;
+};
+// Time passed. Whoever has the scheduler load weights tells it so while wants_clock() says it.
+struct ClockTicked {};
+// Answers RevokePlan: nothing of the plan has run, and nothing will.
+struct PlanRevoked {
+  ReplicaId replica = 0;
+  uint64_t sequence = 0;
+};
+// Answers RevokePlan: it came too late, the plan runs.
+struct PlanBegun {
+  ReplicaId replica = 0;
+  uint64_t sequence = 0;
+};
+using Event =
+    std::variant<ReplicaAttached, ReplicaLost, TenantWeight, TenantLimits, TenantRemoved,
+                 JobSubmitted, JobReleased, JobEnded, PlanFinished, PlanRevoked, PlanBegun,
+                 WeightsKnown, WeightsLoaded, WeightsFailed, WeightsEvicted, ClockTicked>;
 
 // Commands.
 struct OpenSlot {
@@ -248,7 +298,23 @@ struct JobRefused {
   // The most steps that the wanted deadline allows; 0: none.
   int32_t offered_steps = 0;
 };
+// To a replica of its own memory for weights; carried out in order, beside what runs. Evicted
+// weights are of nothing that runs or is staged, and make the room for the load that follows.
+struct EvictWeights {
+  ReplicaId replica = 0;
+  WeightsId weights;
+};
+struct LoadWeights {
+  ReplicaId replica = 0;
+  WeightsId weights;
+};
+// A better plan has turned up than this staged one. Answered by PlanRevoked or PlanBegun; its
+// PlanFinished means the latter. The replica gets no other plan until then.
+struct RevokePlan {
+  ReplicaId replica = 0;
+  uint64_t sequence = 0;
+};
 using Command = std::variant<OpenSlot, CloseSlot, RunPlan, Charge, JobFinished, JobRequeued,
-                             JobQuarantined, JobRefused>;
+                             JobQuarantined, JobRefused, RevokePlan, EvictWeights, LoadWeights>;
 
 }  // namespace darkroom::scheduler

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "simulator/weights.h"
 #include "simulator/workload.h"
 
 namespace darkroom::simulator {
@@ -29,8 +30,9 @@ struct JobState {
 struct Quantum {
   int gpu = 0;
   int degree = 1;
-  int segments = 0;      // 0: the rest of the step
-  int64_t delay_ns = 0;  // before it begins, on the same accelerators: to take over latents
+  int segments = 0;            // 0: the rest of the step
+  int64_t delay_ns = 0;        // before it begins, on the same accelerators: to take over latents
+  std::vector<Weights> loads;  // before it, while the accelerator waits
   std::vector<JobIndex> jobs;
 };
 
@@ -66,8 +68,12 @@ class Policy {
   virtual void OnDone(const World& world, const Quantum& quantum, int64_t duration_ns) {}
   virtual void OnGpuLost(const World& world, int gpu) {}
   virtual void OnGpuBack(const World& world, int gpu) {}
+  virtual void OnLoaded(const World& world, const WeightLoad& load, int64_t duration_ns) {}
   // When it wants to decide although nothing happens until then, after `world.now_ns`; -1: never.
-  virtual int64_t WakeNanos(const World& world) const { return -1; }
+  // While no job is active it is not asked.
+  virtual int64_t WakeAt(const World& world) const { return -1; }
+  // Appends the loads that begin now, beside what runs.
+  virtual void TakeLoads(std::vector<WeightLoad>& loads) {}
   // Appends what starts now: only jobs that are active and not running, on accelerators that are
   // neither busy nor lost. Refused jobs are appended to `refused`.
   virtual void Decide(const World& world, std::vector<Quantum>& start,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <queue>
 
 #include "simulator/random.h"
@@ -9,7 +10,7 @@
 namespace darkroom::simulator {
 namespace {
 
-enum class EventKind : uint8_t { kDone, kGpuLost, kGpuBack, kArrival, kWake };
+enum class EventKind : uint8_t { kDone, kLoaded, kGpuLost, kGpuBack, kArrival, kWake };
 
 struct Event {
   int64_t at_ns = 0;
@@ -99,7 +100,13 @@ class Run {
         world_.lost[static_cast<size_t>(event.index)] = false;
         policy_.OnGpuBack(world_, event.index);
         return;
+      case EventKind::kLoaded: {
+        const auto& [load, duration_ns] = loads_[static_cast<size_t>(event.index)];
+        Timed([&] { policy_.OnLoaded(world_, load, duration_ns); });
+        return;
+      }
       case EventKind::kWake:
+        if (event.at_ns == wake_ns_) wake_ns_ = -1;
         return;
     }
   }
@@ -169,13 +176,36 @@ class Run {
       std::erase_if(world_.active, [&](JobIndex index) { return state(index).refused; });
     }
     for (Quantum& quantum : start_) Start(std::move(quantum));
-    const int64_t wake_ns = policy_.WakeNanos(world_);
-    if (wake_ns <= world_.now_ns || wake_ns == wake_ns_) return;
+    BeginLoads();
+    SetWake();
+  }
+
+  int64_t DrawLoad(const Weights& weights) {
+    ++(weights.adapter == 0 ? result_.model_loads : result_.adapter_loads);
+    return LoadNanos(options_.seed, weights, ++load_counts_[weights]);
+  }
+
+  void BeginLoads() {
+    std::vector<WeightLoad> loads;
+    policy_.TakeLoads(loads);
+    for (const WeightLoad& load : loads) {
+      const int64_t duration_ns = DrawLoad(load.weights);
+      Push(world_.now_ns + duration_ns, EventKind::kLoaded, static_cast<int32_t>(loads_.size()));
+      loads_.emplace_back(load, duration_ns);
+    }
+  }
+
+  // One wake at a time is on its way, the earliest that was asked for.
+  void SetWake() {
+    if (world_.active.empty()) return;
+    const int64_t wake_ns = policy_.WakeAt(world_);
+    if (wake_ns <= world_.now_ns || (wake_ns_ >= 0 && wake_ns_ <= wake_ns)) return;
     wake_ns_ = wake_ns;
     Push(wake_ns, EventKind::kWake, 0);
   }
 
   void Start(Quantum quantum) {
+    for (const Weights& weights : quantum.loads) quantum.delay_ns += DrawLoad(weights);
     ++result_.quanta;
     double milli_units = 0;
     double share = 0;  // of a step
@@ -229,7 +259,9 @@ class Run {
   std::vector<double> factors_;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   uint64_t last_order_ = 0;
-  int64_t wake_ns_ = -1;  // the latest that was asked for
+  std::vector<std::pair<WeightLoad, int64_t>> loads_;  // that ever began, with what they take
+  std::map<Weights, int> load_counts_;
+  int64_t wake_ns_ = -1;  // the next that was asked for
   std::vector<Quantum> start_;
   std::vector<JobIndex> refused_;
   SimulationResult result_;

@@ -31,6 +31,8 @@ struct SimulationResult {
   int64_t end_ns = 0;
   int64_t busy_ns = 0;  // all accelerators together
   int64_t quanta = 0;
+  int64_t model_loads = 0;
+  int64_t adapter_loads = 0;
   std::vector<int64_t> decision_ns;  // if timed
 };
 

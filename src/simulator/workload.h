@@ -13,6 +13,7 @@ struct WorkJob {
   uint32_t request = 0;
   uint32_t tenant = 0;
   uint32_t model = 0;
+  uint32_t adapter = 0;        // 0: none
   int32_t shape = 0;           // pixels along one side; names its class in reports
   int32_t request_jobs = 1;    // pictures of its request
   int64_t milli_units = 1000;  // work of one step, by StepTable
@@ -30,6 +31,8 @@ struct Workload {
   std::vector<WorkJob> jobs;  // by arrival
   int gpus = 8;
   uint32_t tenants = 1;
+  // Base models that an accelerator has room for; 0: all weights are everywhere.
+  int gpu_models = 0;
   StepTable table = StepTable::MeasuredH200();
 };
 

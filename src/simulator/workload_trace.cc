@@ -87,6 +87,8 @@ std::vector<Arrival> Consecutive(const Trace& trace, const TraceWorkloadOptions&
                                   options.table)};
     arrival.job.tenant = request.tenant % options.tenants;
     arrival.job.model = request.model;
+    // The trace counts adapters without naming them: each of its tenants has one per model.
+    if (request.adapters > 0 && options.gpu_models > 0) arrival.job.adapter = 1 + request.tenant;
     arrivals.push_back(arrival);
   }
   return arrivals;
@@ -137,6 +139,7 @@ absl::StatusOr<Workload> MakeTraceWorkload(const Trace& trace, const TraceWorklo
   workload.gpus = options.gpus;
   workload.tenants = options.tenants + (options.flood > 0 ? 1 : 0);
   workload.table = options.table;
+  workload.gpu_models = options.gpu_models;
   uint32_t request = 0;
   for (const Arrival& arrival : arrivals) {
     WorkJob job = arrival.job;

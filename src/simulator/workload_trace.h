@@ -19,6 +19,8 @@ struct TraceWorkloadOptions {
   uint32_t tenants = 40;
   // One more tenant sends this share more requests in the middle third; 0: nobody floods.
   double flood = 0.0;
+  // Workload::gpu_models; with it, models and the trace's adapters are each job's own.
+  int gpu_models = 0;
   StepTable table = StepTable::MeasuredH200();
 };
 

@@ -86,11 +86,24 @@ absl::Status CreateAssets(SqliteConnection& connection) {
   )sql");
 }
 
+// A key is a message; its end is beside it, so that ended ones are found.
+absl::Status CreateKeys(SqliteConnection& connection) {
+  return connection.Execute(R"sql(
+    CREATE TABLE api_keys(
+      name TEXT NOT NULL PRIMARY KEY,
+      tenant TEXT NOT NULL,
+      end_nanos INTEGER,
+      content BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE INDEX api_keys_by_tenant ON api_keys(tenant);
+    CREATE INDEX api_keys_ended ON api_keys(end_nanos) WHERE end_nanos IS NOT NULL;
+  )sql");
+}
+
 using Migration = absl::Status (*)(SqliteConnection&);
 
 // kMigrations[n] brings version n to version n + 1. Entries are never changed once released, only
 // appended.
-constexpr Migration kMigrations[] = {CreateTables, CreateAssets};
+constexpr Migration kMigrations[] = {CreateTables, CreateAssets, CreateKeys};
 constexpr int64_t kVersion = std::size(kMigrations);
 
 // An empty file is new, and so is one whose first transaction never committed.

@@ -18,6 +18,7 @@
 #include "store/page_token.h"
 #include "store/sqlite_assets.h"
 #include "store/sqlite_connection.h"
+#include "store/sqlite_keys.h"
 #include "store/sqlite_schema.h"
 #include "store/store_rules.h"
 
@@ -120,7 +121,8 @@ class SqliteStore final : public GenerationStore {
         connection_(std::move(connection)),
         clock_(*options.clock),
         wal_pages_max_(options.wal_pages_max),
-        assets_(*connection_) {}
+        assets_(*connection_),
+        keys_(*connection_) {}
 
   absl::Status Prepare() {
     for (size_t i = 0; i < kSqlCount; ++i) statements_[i] = connection_->Prepare(kSql[i]);
@@ -128,12 +130,16 @@ class SqliteStore final : public GenerationStore {
     if (!Status().ok()) return Status();
     SqliteQuery query(*select);
     if (query.Next()) page_token_key_ = std::string(query.Text(0));
+    if (absl::Status status = keys_.Prepare(); !status.ok()) return status;
     return assets_.Prepare(page_token_key_);
   }
 
   absl::Status Transact(absl::FunctionRef<absl::Status()> body) override;
   absl::StatusOr<int64_t> NextBoot() override;
   absl::StatusOr<Created> Create(const NewGeneration& create) override;
+  absl::StatusOr<v1::Generation> FindRequest(const std::string& tenant,
+                                             const std::string& request_id,
+                                             const std::string& request_hash) override;
   absl::Status Update(const v1::Generation& generation,
                       absl::Span<const v1::GenerateEvent> events) override;
   absl::StatusOr<v1::Generation> Get(const std::string& name) override;
@@ -144,6 +150,7 @@ class SqliteStore final : public GenerationStore {
   absl::StatusOr<std::vector<v1::Generation>> Unfinished() override;
   absl::StatusOr<std::vector<std::string>> PurgeEnded(absl::Time before, int max) override;
   AssetStore& assets() override { return assets_; }
+  KeyStore& keys() override { return keys_; }
 
  private:
   // Where a generation's row is, and what is needed to add events to it.
@@ -176,6 +183,7 @@ class SqliteStore final : public GenerationStore {
   // After the connection, so that they are finalized before it is closed.
   std::array<std::unique_ptr<SqliteStatement>, kSqlCount> statements_;
   SqliteAssets assets_;
+  SqliteKeys keys_;
   std::string page_token_key_;
   bool in_transaction_ = false;
 };
@@ -238,26 +246,9 @@ absl::StatusOr<GenerationStore::Created> SqliteStore::CreateInTransaction(
   if (!name.ok()) return name.status();
 
   if (!create.request_id.empty()) {
-    GenerationName first{name->tenant, ""};
-    bool is_same = false;
-    {
-      SqliteQuery query(Statement(kSelectRequest));
-      query.Bind(name->tenant).Bind(create.request_id);
-      if (query.Next()) {
-        is_same = query.Text(0) == create.request_hash;
-        first.generation = std::string(query.Text(1));
-      }
-    }
-    if (!Status().ok()) return Status();
-    if (!first.generation.empty()) {
-      if (!is_same) return RequestIdReused(create.request_id);
-      auto generation = Get(first.ToString());
-      if (absl::IsNotFound(generation.status())) {
-        return RequestOfDeletedGeneration(create.request_id);
-      }
-      if (!generation.ok()) return generation.status();
-      return Created{false, *std::move(generation)};
-    }
+    auto first = FindRequest(name->tenant, create.request_id, create.request_hash);
+    if (first.ok()) return Created{false, *std::move(first)};
+    if (!absl::IsNotFound(first.status())) return first.status();
   }
 
   const auto place = Find(*name);
@@ -269,6 +260,28 @@ absl::StatusOr<GenerationStore::Created> SqliteStore::CreateInTransaction(
   Created created{true, create.generation};
   created.generation.set_etag(etag);
   return created;
+}
+
+absl::StatusOr<v1::Generation> SqliteStore::FindRequest(const std::string& tenant,
+                                                        const std::string& request_id,
+                                                        const std::string& request_hash) {
+  if (!Status().ok()) return Status();
+  GenerationName first{tenant, ""};
+  bool is_same = false;
+  {
+    SqliteQuery query(Statement(kSelectRequest));
+    query.Bind(tenant).Bind(request_id);
+    if (query.Next()) {
+      is_same = query.Text(0) == request_hash;
+      first.generation = std::string(query.Text(1));
+    }
+  }
+  if (!Status().ok()) return Status();
+  if (first.generation.empty()) return RequestUnknown(request_id);
+  if (!is_same) return RequestIdReused(request_id);
+  auto generation = Get(first.ToString());
+  if (absl::IsNotFound(generation.status())) return RequestOfDeletedGeneration(request_id);
+  return generation;
 }
 
 void SqliteStore::Insert(const GenerationName& name, const NewGeneration& create,

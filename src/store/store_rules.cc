@@ -82,6 +82,11 @@ absl::Status RequestIdReused(std::string_view request_id) {
       .Field("request_id", "must be new, or come with the same request as before");
 }
 
+absl::Status RequestUnknown(std::string_view request_id) {
+  return Error(absl::StatusCode::kNotFound, "REQUEST_UNKNOWN",
+               absl::StrCat("no generation was made by request_id ", std::string(request_id)));
+}
+
 absl::Status RequestOfDeletedGeneration(std::string_view request_id) {
   return Error(absl::StatusCode::kAlreadyExists, "GENERATION_DELETED",
                absl::StrCat("request_id ", std::string(request_id),

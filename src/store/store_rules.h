@@ -31,6 +31,7 @@ int ClampPageSize(int page_size);
 absl::Status GenerationNotFound(std::string_view name);
 absl::Status GenerationExists(std::string_view name);
 absl::Status RequestIdReused(std::string_view request_id);
+absl::Status RequestUnknown(std::string_view request_id);
 absl::Status RequestOfDeletedGeneration(std::string_view request_id);
 
 }  // namespace darkroom

@@ -300,11 +300,15 @@ absl::Status Executor::Execute(CloseCommand& command) {
 
 absl::Status Executor::Execute(PlanCommand& command) {
   const v1::BatchPlan& plan = command.plan;
+  if (!command.ticket->Begin()) {
+    command.ticket->Finish();  // revoked, which the reader has said
+    return absl::OkStatus();
+  }
   v1::FromWorker message;
   v1::PlanDone& done = *message.mutable_plan_done();
   done.set_gang_epoch(plan.gang_epoch());
   done.set_sequence(plan.sequence());
-  if (draining_.load() || !command.ticket->Begin()) {
+  if (draining_.load()) {
     command.ticket->Finish();
     done.set_revoked(true);
     return outbox_.Send(message);

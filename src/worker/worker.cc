@@ -89,7 +89,7 @@ absl::StatusOr<Worker::Next> Worker::Handle(v1::ToWorker message,
       status = OnPlan(std::move(*message.mutable_plan()));
       break;
     case v1::ToWorker::kRevokePlan:
-      OnRevoke(message.revoke_plan());
+      status = OnRevoke(message.revoke_plan());
       break;
     case v1::ToWorker::kPing: {
       v1::FromWorker pong;
@@ -174,12 +174,21 @@ absl::Status Worker::OnPlan(v1::BatchPlan plan) {
   return Enqueue(std::move(command));
 }
 
-void Worker::OnRevoke(const v1::RevokePlan& request) {
+absl::Status Worker::OnRevoke(const v1::RevokePlan& request) {
   for (const auto& ticket : tickets_) {
-    if (ticket->gang_epoch() == request.gang_epoch() && ticket->sequence() == request.sequence()) {
-      ticket->Revoke();
-    }
+    const bool meant =
+        ticket->gang_epoch() == request.gang_epoch() && ticket->sequence() == request.sequence();
+    if (!meant || !ticket->Revoke()) continue;
+    // From here, since the executor may be in the middle of a long step; one that has begun was
+    // answered with its PlanStarted.
+    v1::FromWorker message;
+    message.mutable_plan_done()->set_gang_epoch(request.gang_epoch());
+    message.mutable_plan_done()->set_sequence(request.sequence());
+    message.mutable_plan_done()->set_revoked(true);
+    const absl::Status sent = outbox_.Send(message);
+    return absl::IsUnavailable(sent) ? absl::OkStatus() : sent;
   }
+  return absl::OkStatus();
 }
 
 }  // namespace darkroom

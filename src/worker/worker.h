@@ -71,7 +71,7 @@ class Worker {
   absl::Status OnOpenSlot(v1::OpenSlot request, std::vector<Payload> attachments);
   void OnCloseSlot(const v1::CloseSlot& request);
   absl::Status OnPlan(v1::BatchPlan plan);
-  void OnRevoke(const v1::RevokePlan& request);
+  absl::Status OnRevoke(const v1::RevokePlan& request);
   absl::Status Enqueue(Command command);
 
   const WorkerOptions options_;

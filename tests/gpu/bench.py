@@ -153,7 +153,7 @@ def bench_linear(bench, rows, out_features, in_features, activation, fused, vari
               flop=2 * rows * out_features * in_features)
 
 
-def bench_attention(bench, lengths, heads, head_dim):
+def bench_attention(bench, lengths, heads, head_dim, kernel=0):
     batch = Batch(lengths)
     rows = sum(lengths)
     qkv = torch.randn(rows, 3, heads, head_dim, device=DEVICE, dtype=BF16)
@@ -165,7 +165,7 @@ def bench_attention(bench, lengths, heads, head_dim):
     def ours():
         call(bench.library.darkroom_attention, batch, pointer(qkv), pointer(out),
              ctypes.c_int32(heads), ctypes.c_int32(head_dim), ctypes.c_float(scale),
-             ctypes.c_int(0))
+             ctypes.c_int(0), ctypes.c_int(kernel))
 
     def check():
         head = slice(0, 1)  # in f32, one head of the first sequence
@@ -183,8 +183,9 @@ def bench_attention(bench, lengths, heads, head_dim):
     if len(lengths) == 1:
         peers = {"cuDNN": peer(SDPBackend.CUDNN_ATTENTION),
                  "flash": peer(SDPBackend.FLASH_ATTENTION)}
-    bench.row(f"attention hd{head_dim} {heads} heads {'+'.join(map(str, lengths))}", ours, peers,
-              check, flop=sum(4 * n * n * heads * head_dim for n in lengths))
+    label = {0: "chosen", 1: "sm80", 2: "sm90"}[kernel]
+    bench.row(f"attention hd{head_dim} {heads} heads {'+'.join(map(str, lengths))} [{label}]", ours,
+              peers, check, flop=sum(4 * n * n * heads * head_dim for n in lengths))
 
 
 def bench_row_norm(bench, rows, dim):
@@ -242,6 +243,8 @@ def run_all(bench):
         bench_attention(bench, [length], 24, 128)
     bench_attention(bench, [4608, 1536, 4096], 24, 128)
     bench_attention(bench, [4429], 38, 64)
+    for heads, head_dim in ((24, 128), (38, 64)):
+        bench_attention(bench, [4608], heads, head_dim, kernel=1)
     for rows in (4608, 65536):
         bench_row_norm(bench, rows, 3072)
     bench_qk_norm_rope(bench, 4608, 24, 128)

@@ -18,6 +18,8 @@ const char* Told(const Result& result) {
   return message.c_str();
 }
 
+constexpr DeviceTraits kHopper{90, 132};
+
 }  // namespace
 
 extern "C" {
@@ -54,16 +56,17 @@ const char* darkroom_linear(const BenchBatch* batch, const void* x, const void* 
   args.activation = static_cast<Activation>(activation);
   args.out = out;
   args.x_dtype = args.weight_dtype = args.residual_dtype = args.out_dtype = DType::kBf16;
-  const DeviceTraits hopper{90, 132};
-  if (kernel == 0) return Told(Linear(args, hopper, stream));
+  if (kernel == 0) return Told(Linear(args, kHopper, stream));
   if (Result valid = ValidateLinear(args); !valid.ok()) return Told(valid);
   return Told(
       LinearWith(args, {static_cast<LinearKernel>(kernel), tile_rows, tile_columns, 132}, stream));
 }
 
-// bf16, rows of q, k and v beside each other.
+// bf16, rows of q, k and v beside each other. `kernel`: 0 the op's own choice, else
+// AttentionKernel's number.
 const char* darkroom_attention(const BenchBatch* batch, const void* qkv, void* out, int32_t heads,
-                               int32_t head_dim, float scale, int causal, cudaStream_t stream) {
+                               int32_t head_dim, float scale, int causal, int kernel,
+                               cudaStream_t stream) {
   const int64_t width = int64_t{heads} * head_dim;
   AttentionArgs args;
   args.batch = BatchOf(*batch);
@@ -79,7 +82,9 @@ const char* darkroom_attention(const BenchBatch* batch, const void* qkv, void* o
   args.causal = causal != 0;
   args.out = out;
   args.out_stride = width;
-  return Told(Attention(args, stream));
+  if (kernel == 0) return Told(Attention(args, kHopper, stream));
+  if (Result valid = ValidateAttention(args); !valid.ok()) return Told(valid);
+  return Told(AttentionWith(args, static_cast<AttentionKernel>(kernel), stream));
 }
 
 // bf16 rows, modulated.

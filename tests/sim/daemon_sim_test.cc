@@ -84,6 +84,7 @@ class Clients {
     options.workers = static_cast<int>(loop_.Random(1, 3));
     options.slots = static_cast<int>(loop_.Random(1, 8));
     options.checkpoint_steps = static_cast<int>(loop_.Random(1, 6));
+    if (loop_.Chance(0.5)) options.quantum_ns_max = 30'000'000;
     daemon_ = std::make_unique<SimDaemon>(
         loop_, options,
         std::make_unique<testing::MemoryStore>(std::make_shared<testing::MemoryDisk>()));
@@ -124,6 +125,7 @@ class Clients {
 
   uint64_t digest() const { return daemon_->digest(); }
   int previews_seen() const { return previews_seen_; }
+  int plans_revoked() const { return daemon_->plans_revoked(); }
 
  private:
   v1::GenerateRequest Request(int i) {
@@ -261,16 +263,19 @@ class DaemonSimTest : public ::testing::Test {
     const int only = FromEnvironment("DARKROOM_SEED", 0);
     const int seeds = FromEnvironment("DARKROOM_SEEDS", 400);
     int previews_seen = 0;
+    int plans_revoked = 0;
     for (int seed = only > 0 ? only : 1; seed <= (only > 0 ? only : seeds); ++seed) {
       SCOPED_TRACE(::testing::Message() << "DARKROOM_SEED=" << seed);
       Clients clients(static_cast<uint64_t>(seed), plan);
       clients.Run();
       if (HasFailure()) return;
       previews_seen += clients.previews_seen();
+      plans_revoked += clients.plans_revoked();
     }
     // One seed alone may ask for none.
     if (only == 0) {
       EXPECT_GT(previews_seen, seeds) << "too few to have tested anything";
+      EXPECT_GT(plans_revoked, seeds / 4) << "too few to have tested anything";
     }
   }
 };
@@ -577,6 +582,37 @@ TEST_F(DaemonPromiseTest, AGuaranteeIsKeptBesideOthers) {
   const auto ended = daemon_->store().Get(promised->name());
   EXPECT_EQ(ended->state(), v1::Generation::STATE_SUCCEEDED);
   EXPECT_LE(FromTimestamp(ended->end_time()), FromTimestamp(promised->request().deadline()));
+}
+
+TEST_F(DaemonPromiseTest, ARetryFindsItsGenerationWhateverANewOneIsRefusedFor) {
+  options_.tenants[0].generations_max = 1;
+  Boot();
+  Learn();
+  // At once, as the retry of a client that was too quick, and when all of it is over.
+  for (const int64_t later_ns : {int64_t{0}, int64_t{100'000'000}, int64_t{5'000'000'000}}) {
+    Engine::Submit submit = Request("gold", 30, 2);
+    submit.request.set_service_class(v1::SERVICE_CLASS_TARGET);
+    submit.request.set_request_id(absl::StrCat("request-", later_ns));
+    submit.request_hash = "hash";
+    std::vector<absl::StatusOr<v1::Generation>> answers;
+    const auto keep = [&](absl::StatusOr<v1::Generation> result) { answers.push_back(result); };
+    daemon_->Submit(submit, keep);
+    loop_.After(later_ns, [&] {
+      daemon_->Submit(submit, keep);
+      submit.request_hash = "another";
+      daemon_->Submit(submit, keep);
+      submit.request.set_request_id("a-new-one");
+      daemon_->Submit(submit, keep);
+    });
+    while (answers.size() < 4 || daemon_->live() > 0) ASSERT_TRUE(loop_.Step());
+    ASSERT_TRUE(answers[0].ok()) << answers[0].status();
+    ASSERT_TRUE(answers[1].ok()) << later_ns << ": " << answers[1].status();
+    EXPECT_EQ(answers[1]->name(), answers[0]->name());
+    EXPECT_EQ(ErrorReason(answers[2].status()), "REQUEST_ID_REUSED") << later_ns;
+    EXPECT_EQ(ErrorReason(answers[3].status()),
+              later_ns > 2'000'000'000 ? "DEADLINE_PASSED" : "QUEUE_FULL");
+  }
+  EXPECT_THAT(daemon_->complaints(), ::testing::IsEmpty());
 }
 
 TEST_F(DaemonPromiseTest, AClassAboveTheTenantsIsRefused) {

@@ -178,6 +178,21 @@ void SimDaemon::Do(engine::ReplyFromStore& command) {
   Do(reply);
 }
 
+void SimDaemon::Do(engine::ReplyRefused& command) {
+  // Behind what is on its way to the store.
+  auto reply = std::make_shared<engine::Reply>(engine::Reply{command.call, command.status});
+  writes_.push_back({[this, reply, command] {
+                       auto found = store_->FindRequest(command.tenant, command.request_id,
+                                                        command.request_hash);
+                       const bool known = found.ok() || absl::IsAlreadyExists(found.status());
+                       if (known) reply->result = std::move(found);
+                     },
+                     [this, reply] { Do(*reply); }});
+  if (!std::exchange(commit_scheduled_, true)) {
+    Soon(100'000, 4'000'000, [this] { Commit(); });
+  }
+}
+
 void SimDaemon::Do(engine::WriteCreate& command) {
   auto state = std::make_shared<engine::CreateDone>(
       engine::CreateDone{command.call, command.create.generation.name(), command.queued,
@@ -239,7 +254,9 @@ void SimDaemon::Do(engine::PurgeEnded&) {}
 void SimDaemon::Do(engine::StartWorker& command) {
   const WorkerId id = command.worker;
   auto worker = std::make_shared<SimWorker>(
-      loop_, [this, id, life = life_](v1::FromWorker message, std::vector<Payload> attachments) {
+      loop_, options_.quantum_ns_max,
+      [this, id, life = life_](v1::FromWorker message, std::vector<Payload> attachments) {
+        plans_revoked_ += message.plan_done().revoked() ? 1 : 0;
         if (message.has_plan_done()) {
           bool ran = false;
           for (const auto& job : message.plan_done().jobs()) ran = ran || !job.skipped();

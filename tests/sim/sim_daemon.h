@@ -24,6 +24,7 @@ class SimDaemon {
     int workers = 2;
     int slots = 6;
     int checkpoint_steps = 3;
+    int64_t quantum_ns_max = 3'000'000;  // what any takes; a fifteenth at least
     int generations_max = 1000;
     std::vector<engine::TenantPolicy> tenants;
     scheduler::PolicyConfig policy;
@@ -55,6 +56,8 @@ class SimDaemon {
   const std::map<std::string, int>& steps() const { return steps_; }
   // Nanoseconds that workers reported for plans in which something ran, over all boots.
   int64_t reported_busy_ns() const { return reported_busy_ns_; }
+  // Plans that workers gave back.
+  int plans_revoked() const { return plans_revoked_; }
   absl::Time WallTime() const { return Time().wall; }
   v1::ServerInfo Describe() const { return controller_->Describe(Time()); }
   // The decision log of the latest life.
@@ -82,6 +85,7 @@ class SimDaemon {
   void Do(engine::ReplyEstimate& command);
   void Do(engine::ReplyStatus&) {}
   void Do(engine::ReplyFromStore& command);
+  void Do(engine::ReplyRefused& command);
   void Do(engine::WriteCreate& command);
   void Do(engine::PrepareInputs& command);
   void Do(engine::WriteUpdate& command);
@@ -123,6 +127,7 @@ class SimDaemon {
   std::string decisions_;
   bool drained_ = false;
   int64_t reported_busy_ns_ = 0;
+  int plans_revoked_ = 0;
   std::vector<std::string> complaints_;
   uint64_t digest_ = 0;
 };

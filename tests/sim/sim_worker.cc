@@ -101,8 +101,27 @@ void SimWorker::Hear(const v1::ToWorker& message, const std::vector<Payload>& at
       last_sequence_ = message.plan().sequence();
       queue_.emplace_back(message, attachments);
       return RunNext();
+    case v1::ToWorker::kRevokePlan:
+      return loop_.After(loop_.Random(0, 2'000'000),
+                         [self = shared_from_this(), sequence = message.revoke_plan().sequence()] {
+                           if (self->alive_) self->Revoke(sequence);
+                         });
     default:
       return;
+  }
+}
+
+void SimWorker::Revoke(uint64_t sequence) {
+  // The first plan in the queue of one that is busy is the one that runs.
+  for (auto it = queue_.begin(); it != queue_.end(); ++it) {
+    if (!it->first.has_plan() || it->first.plan().sequence() != sequence) continue;
+    if (busy_ && it == queue_.begin()) return;
+    v1::FromWorker message;
+    message.mutable_plan_done()->set_gang_epoch(it->first.plan().gang_epoch());
+    message.mutable_plan_done()->set_sequence(sequence);
+    message.mutable_plan_done()->set_revoked(true);
+    queue_.erase(it);
+    return say_(message, {});
   }
 }
 
@@ -119,7 +138,7 @@ void SimWorker::RunNext() {
   v1::FromWorker started;
   started.mutable_plan_started()->set_sequence(plan.sequence());
   say_(started, {});
-  Later(loop_.Random(200'000, 3'000'000), &SimWorker::FinishPlan);
+  Later(loop_.Random(quantum_ns_max_ / 15, quantum_ns_max_), &SimWorker::FinishPlan);
 }
 
 void SimWorker::FinishPlan() {

@@ -29,7 +29,8 @@ class SimWorker : public std::enable_shared_from_this<SimWorker> {
  public:
   using Say = std::function<void(v1::FromWorker, std::vector<Payload>)>;
 
-  SimWorker(SimLoop& loop, Say say) : loop_(loop), say_(std::move(say)) {}
+  SimWorker(SimLoop& loop, int64_t quantum_ns_max, Say say)
+      : loop_(loop), quantum_ns_max_(quantum_ns_max), say_(std::move(say)) {}
 
   void Start();
   void Hear(const v1::ToWorker& message, const std::vector<Payload>& attachments);
@@ -55,11 +56,13 @@ class SimWorker : public std::enable_shared_from_this<SimWorker> {
   void SayHello();
   void SayLoaded();
   void RunNext();
+  void Revoke(uint64_t sequence);
   void FinishPlan();
   void Open(const v1::OpenSlot& request, const std::vector<Payload>& attachments);
   v1::PlanDone::JobResult RunJob(v1::Stage stage, const v1::PlanJob& job);
 
   SimLoop& loop_;
+  const int64_t quantum_ns_max_;
   const Say say_;
   bool alive_ = true;
   bool busy_ = false;

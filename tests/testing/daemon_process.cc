@@ -80,8 +80,13 @@ void DaemonProcess::Start(bool ready) {
     }
     absl::SleepFor(absl::Milliseconds(2));
   }
-  server_ = "127.0.0.1:" + std::to_string(std::atoi(ReadFile(port_file).c_str()));
-  client_ = std::make_unique<Client>(server_);
+  std::istringstream ports(ReadFile(port_file));
+  std::string port;
+  std::string admin_port;
+  ports >> port >> admin_port;
+  server_ = "127.0.0.1:" + port;
+  admin_server_ = "127.0.0.1:" + admin_port;
+  client_ = std::make_unique<Client>(ClientOptions());
   while (ready) {
     const auto models = client_->ListModels();
     if (models.ok() && !models->empty() && models->front().state() == v1::Model::STATE_READY)
@@ -89,6 +94,10 @@ void DaemonProcess::Start(bool ready) {
     if (absl::Now() > deadline) FAIL() << "the model did not load: " << log();
     absl::SleepFor(absl::Milliseconds(2));
   }
+}
+
+Client::Options DaemonProcess::ClientOptions() const {
+  return {.server = server_, .admin_server = admin_server_, .credential = options_.credential};
 }
 
 void DaemonProcess::Kill() {

@@ -22,6 +22,7 @@ class DaemonProcess {
     bool fake_worker = false;
     std::vector<std::string> arguments;              // after the usual ones
     std::map<std::string, std::string> environment;  // added
+    std::string credential;                          // of `client`
   };
 
   explicit DaemonProcess(Options options) : options_(std::move(options)) {}
@@ -43,6 +44,9 @@ class DaemonProcess {
   pid_t pid() const { return pid_; }
   Client& client() { return *client_; }
   std::string server() const { return server_; }
+  std::string admin_server() const { return admin_server_; }
+  // How `client` is connected, for others.
+  Client::Options ClientOptions() const;
   std::string log() const;
 
  private:
@@ -51,6 +55,7 @@ class DaemonProcess {
   const Options options_;
   pid_t pid_ = -1;
   std::string server_;
+  std::string admin_server_;
   std::unique_ptr<Client> client_;
 };
 

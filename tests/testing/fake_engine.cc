@@ -262,6 +262,27 @@ FakeEngine::Entry* FakeEngine::Find(const std::string& name) {
   return found == generations_.end() ? nullptr : &found->second;
 }
 
+absl::StatusOr<v1::Generation> FakeEngine::KnownRequest(const std::string& request_id,
+                                                        const std::string& request_hash) {
+  for (const auto& [name, entry] : generations_) {
+    if (request_id.empty() || entry.request_id != request_id) continue;
+    if (entry.request_hash == request_hash) return entry.generation;
+    return absl::Status(Error(absl::StatusCode::kAlreadyExists, "REQUEST_ID_REUSED",
+                              "request_id was used with another request"));
+  }
+  return absl::Status(
+      Error(absl::StatusCode::kNotFound, "REQUEST_UNKNOWN", "request_id was not used"));
+}
+
+void FakeEngine::FindRequest(const std::string&, const std::string& request_id,
+                             const std::string& request_hash,
+                             Callback<absl::StatusOr<v1::Generation>> done) {
+  MutexLock lock(mutex_);
+  Post([answer = KnownRequest(request_id, request_hash), done = std::move(done)]() mutable {
+    std::move(done)(std::move(answer));
+  });
+}
+
 void FakeEngine::SubmitGeneration(Submit submit, Callback<absl::StatusOr<v1::Generation>> done) {
   MutexLock lock(mutex_);
   absl::StatusOr<v1::Generation> answer;
@@ -270,16 +291,8 @@ void FakeEngine::SubmitGeneration(Submit submit, Callback<absl::StatusOr<v1::Gen
   } else {
     submitted_.push_back(submit);
     const std::string& request_id = submit.request.request_id();
-    const auto same = std::find_if(generations_.begin(), generations_.end(), [&](const auto& item) {
-      return !request_id.empty() && item.second.request_id == request_id;
-    });
-    if (same != generations_.end()) {
-      answer = same->second.generation;
-      if (same->second.request_hash != submit.request_hash) {
-        answer = absl::Status(Error(absl::StatusCode::kAlreadyExists, "REQUEST_ID_REUSED",
-                                    "request_id was used with another request"));
-      }
-    } else {
+    answer = KnownRequest(request_id, submit.request_hash);
+    if (absl::IsNotFound(answer.status())) {
       const std::string name = absl::StrCat("tenants/", submit.tenant, "/generations/",
                                             absl::StrFormat("g%08d", static_cast<int>(++created_)));
       Entry& entry = generations_[name];

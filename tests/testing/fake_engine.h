@@ -77,6 +77,9 @@ class FakeEngine final : public Engine {
   // Engine.
   void SubmitGeneration(Submit submit, Callback<absl::StatusOr<v1::Generation>> done) override;
   // Refuses as a submission would; otherwise half a second from 2023-11-14T22:13:20Z on.
+  void FindRequest(const std::string& tenant, const std::string& request_id,
+                   const std::string& request_hash,
+                   Callback<absl::StatusOr<v1::Generation>> done) override;
   void EstimateGeneration(Submit submit,
                           Callback<absl::StatusOr<v1::EstimateGenerationResponse>> done) override;
   void GetStatus(Callback<absl::StatusOr<v1::GetStatusResponse>> done) override;
@@ -125,6 +128,9 @@ class FakeEngine final : public Engine {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WakeWatchers(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Advance(const std::string& name);
+  absl::StatusOr<v1::Generation> KnownRequest(const std::string& request_id,
+                                              const std::string& request_hash)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Entry* Find(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Detach(const std::string& name, const std::shared_ptr<Watcher>& watcher);
   EventStream::Next Next(const std::string& name, Watcher& watcher, Event& event);

@@ -20,6 +20,7 @@
 #include "store/page_token.h"
 #include "store/store_rules.h"
 #include "testing/memory_assets.h"
+#include "testing/memory_keys.h"
 
 namespace darkroom::testing {
 
@@ -53,6 +54,7 @@ class MemoryDisk {
   };
 
   MemoryAssetRows assets_;
+  MemoryKeyRows keys_;
   std::map<Key, Row> rows_;
   std::map<int64_t, Key> unfinished_;
   std::map<Key, Request> requests_;
@@ -110,14 +112,10 @@ class MemoryStore final : public GenerationStore {
       const std::string bytes = CanonicalBytes(create.generation);
       if (absl::Status invalid = CheckCreate(create, bytes); !invalid.ok()) return invalid;
       const auto name = GenerationName::Parse(create.generation.name(), "name");
-      const Key request_key{name->tenant, create.request_id};
-      const auto request = disk_->requests_.find(request_key);
-      if (!create.request_id.empty() && request != disk_->requests_.end()) {
-        if (request->second.hash != create.request_hash) return RequestIdReused(create.request_id);
-        const auto first = disk_->rows_.find({name->tenant, request->second.generation_id});
-        if (first == disk_->rows_.end()) return RequestOfDeletedGeneration(create.request_id);
-        created = {false, first->second.generation};
-        return absl::OkStatus();
+      if (!create.request_id.empty()) {
+        auto first = FindRequest(name->tenant, create.request_id, create.request_hash);
+        if (first.ok()) created = {false, *std::move(first)};
+        if (!absl::IsNotFound(first.status())) return first.status();
       }
       const Key key{name->tenant, name->generation};
       if (disk_->rows_.contains(key)) return GenerationExists(create.generation.name());
@@ -128,12 +126,25 @@ class MemoryStore final : public GenerationStore {
       created = {true, row.generation};
       Put(key, std::move(row));
       if (!create.request_id.empty()) {
-        PutRequest(request_key, Request{create.request_hash, key.second, clock_.WallTime()});
+        PutRequest({name->tenant, create.request_id},
+                   Request{create.request_hash, key.second, clock_.WallTime()});
       }
       return absl::OkStatus();
     });
     if (!status.ok()) return status;
     return created;
+  }
+
+  absl::StatusOr<v1::Generation> FindRequest(const std::string& tenant,
+                                             const std::string& request_id,
+                                             const std::string& request_hash) override {
+    if (!broken_.ok()) return broken_;
+    const auto request = disk_->requests_.find({tenant, request_id});
+    if (request == disk_->requests_.end()) return RequestUnknown(request_id);
+    if (request->second.hash != request_hash) return RequestIdReused(request_id);
+    const auto first = disk_->rows_.find({tenant, request->second.generation_id});
+    if (first == disk_->rows_.end()) return RequestOfDeletedGeneration(request_id);
+    return first->second.generation;
   }
 
   absl::Status Update(const v1::Generation& generation,
@@ -258,6 +269,7 @@ class MemoryStore final : public GenerationStore {
   }
 
   AssetStore& assets() override { return assets_; }
+  KeyStore& keys() override { return keys_; }
 
  private:
   using Key = MemoryDisk::Key;
@@ -342,6 +354,7 @@ class MemoryStore final : public GenerationStore {
   absl::Status broken_;
   std::vector<std::function<void()>> undo_;
   MemoryAssets assets_{disk_->assets_, undo_};
+  MemoryKeys keys_{disk_->keys_, undo_};
 };
 
 }  // namespace darkroom::testing

@@ -32,17 +32,30 @@ Result ValidateAttention(const AttentionArgs& args) {
   return CheckRange("position_span", args.position_span, 1, kRowsMax);
 }
 
-AttentionKernel ChooseAttentionKernel(const AttentionArgs& args) {
+AttentionKernel ChooseAttentionKernel(const AttentionArgs& args, const DeviceTraits& device) {
   const bool fits = args.dtype == DType::kBf16 && (args.head_dim == 64 || args.head_dim == 128) &&
                     args.row_stride % kVectorElements == 0 && IsAligned16(args.q) &&
                     IsAligned16(args.k) && IsAligned16(args.v);
-  return fits ? AttentionKernel::kSm80 : AttentionKernel::kSimt;
+  if (!fits) return AttentionKernel::kSimt;
+  const bool plain = !args.causal && args.position_bias == nullptr && args.scale > 0.0f;
+  return device.compute_capability == 90 && plain ? AttentionKernel::kSm90 : AttentionKernel::kSm80;
 }
 
-Result Attention(const AttentionArgs& args, cudaStream_t stream) {
+Result Attention(const AttentionArgs& args, const DeviceTraits& device, cudaStream_t stream) {
   if (Result valid = ValidateAttention(args); !valid.ok()) return valid;
-  return ChooseAttentionKernel(args) == AttentionKernel::kSm80 ? AttentionSm80(args, stream)
-                                                               : AttentionSimt(args, stream);
+  return AttentionWith(args, ChooseAttentionKernel(args, device), stream);
+}
+
+Result AttentionWith(const AttentionArgs& args, AttentionKernel kernel, cudaStream_t stream) {
+  switch (kernel) {
+    case AttentionKernel::kSimt:
+      return AttentionSimt(args, stream);
+    case AttentionKernel::kSm80:
+      return AttentionSm80(args, stream);
+    case AttentionKernel::kSm90:
+      return AttentionSm90(args, stream);
+  }
+  return {};
 }
 
 }  // namespace darkroom::kernels

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "kernels/common/device_traits.h"
 #include "kernels/common/dtype.h"
 #include "kernels/common/packed_batch.h"
 #include "kernels/common/result.h"
@@ -32,20 +33,26 @@ struct AttentionArgs {
 enum class AttentionKernel : uint8_t {
   kSimt,  // any head size and dtype, on the ordinary units
   kSm80,  // bf16, head size 64 or 128, mma.sync
+  kSm90,  // the same without mask or bias, wgmma
 };
 
 Result ValidateAttention(const AttentionArgs& args);
 
-// REQUIRES: ValidateAttention(args).ok(). Follows from dtype, head size and alignment, which the
-// model fixes, so that a job never changes its arithmetic.
-AttentionKernel ChooseAttentionKernel(const AttentionArgs& args);
+// REQUIRES: ValidateAttention(args).ok(). Follows from dtype, head size, mask, bias and alignment,
+// which the model fixes, and the device, so that a job never changes its arithmetic.
+AttentionKernel ChooseAttentionKernel(const AttentionArgs& args, const DeviceTraits& device);
 
 // On `stream`. Every sequence is cut into tiles of queries counted from its own first row, and a
 // query goes over its keys in ascending order, so that no bit depends on other sequences. Rows
 // outside of sequences are not written.
-Result Attention(const AttentionArgs& args, cudaStream_t stream);
+Result Attention(const AttentionArgs& args, const DeviceTraits& device, cudaStream_t stream);
 
+// By one kernel whatever the arguments would choose: for tests and benchmarks.
+Result AttentionWith(const AttentionArgs& args, AttentionKernel kernel, cudaStream_t stream);
+
+// One kernel each; REQUIRES that the arguments are valid and fit it.
 Result AttentionSimt(const AttentionArgs& args, cudaStream_t stream);
 Result AttentionSm80(const AttentionArgs& args, cudaStream_t stream);
+Result AttentionSm90(const AttentionArgs& args, cudaStream_t stream);
 
 }  // namespace darkroom::kernels

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/common/activation.h"
+#include "kernels/common/device_traits.h"
 #include "kernels/common/dtype.h"
 #include "kernels/common/packed_batch.h"
 #include "kernels/common/result.h"
@@ -49,12 +50,6 @@ struct LinearConfig {
   int tile_rows = 0;
   int tile_columns = 0;
   int multiprocessors = 1;  // blocks of a kernel that is persistent
-};
-
-// What a configuration depends on beside the arguments.
-struct DeviceTraits {
-  int compute_capability = 80;  // 10 * major + minor
-  int multiprocessors = 108;
 };
 
 Result ValidateLinear(const LinearArgs& args);

@@ -2,8 +2,8 @@
 
 #include <cstdint>
 
+#include "kernels/common/vectors.h"
 #include "kernels/ops/linear/linear.h"
-#include "kernels/ptx/mma.h"
 
 namespace darkroom::kernels {
 
@@ -38,16 +38,7 @@ __device__ inline void StoreLinearPair(const LinearArgs& args, int64_t row, int6
   }
   const float low = LinearEpilogue(args, row, column, first);
   const float high = LinearEpilogue(args, row, column + 1, second);
-  const int64_t index = row * args.out_stride + column;
-  if (args.out_dtype == DType::kBf16) {
-    *reinterpret_cast<uint32_t*>(static_cast<__nv_bfloat16*>(args.out) + index) =
-        ptx::PackBf16(low, high);
-  } else {
-    struct alignas(8) Pair {
-      float low, high;
-    };
-    *reinterpret_cast<Pair*>(static_cast<float*>(args.out) + index) = {low, high};
-  }
+  StorePair(args.out, args.out_dtype, row * args.out_stride + column, low, high, true);
 }
 
 inline bool HasPairedRows(const LinearArgs& args) {

@@ -6,6 +6,7 @@
 //
 // The copying thread runs ahead into the next tile while the others write out this one. K is summed
 // in ascending steps of 16 whatever the tile.
+#include "kernels/common/ring.h"
 #include "kernels/ops/linear/linear_epilogue.h"
 #include "kernels/ptx/hopper.h"
 #include "kernels/ptx/launch.h"
@@ -32,19 +33,6 @@ struct Ring {
       kStages * kStageBytes + 2 * kStages * static_cast<int>(sizeof(ptx::Barrier));
 };
 
-// Which stage is next, and how often the ring has gone round.
-template <int kStages>
-struct Turn {
-  int stage = 0;
-  uint32_t parity = 0;
-
-  __device__ void Next() {
-    if (++stage < kStages) return;
-    stage = 0;
-    parity ^= 1;
-  }
-};
-
 // Calls visit(first row, first column) for each tile of this block that has live rows.
 template <int kColumns, typename Visit>
 __device__ void ForEachTile(const LinearArgs& args, Visit&& visit) {
@@ -61,7 +49,7 @@ template <typename R>
 __device__ void Produce(const LinearArgs& args, const ptx::TensorMap& x_map,
                         const ptx::TensorMap& w_map, uint8_t* stages, ptx::Barrier* full,
                         ptx::Barrier* empty) {
-  Turn<R::kStages> turn;
+  RingTurn<R::kStages> turn;
   ForEachTile<R::kColumns>(args, [&](int64_t row, int64_t column) {
     for (int64_t k = 0; k < args.in_features; k += kDepth) {
       ptx::WaitParity(&empty[turn.stage], turn.parity ^ 1);
@@ -80,7 +68,7 @@ template <typename R>
 __device__ void Consume(const LinearArgs& args, int group, const uint8_t* stages,
                         ptx::Barrier* full, ptx::Barrier* empty, bool paired) {
   const int64_t live = *args.batch.live_rows;
-  Turn<R::kStages> turn;
+  RingTurn<R::kStages> turn;
   ForEachTile<R::kColumns>(args, [&](int64_t first_row, int64_t first_column) {
     float sum[R::kColumns / 2];
     int before = -1;  // the stage whose products may still be under way
@@ -145,11 +133,11 @@ __global__ void __launch_bounds__(kThreads, 1)
 template <typename R>
 Result LaunchRing(const LinearArgs& args, int multiprocessors, cudaStream_t stream) {
   ptx::TensorMap x_map, w_map;
-  Result encoded =
-      ptx::EncodeTensorMap(args.x, args.batch.capacity, args.in_features, kRows, &x_map);
+  Result encoded = ptx::EncodeTensorMap(args.x, args.batch.capacity, args.in_features,
+                                        args.in_features, kRows, &x_map);
   if (!encoded.ok()) return encoded;
-  encoded =
-      ptx::EncodeTensorMap(args.weight, args.out_features, args.in_features, R::kColumns, &w_map);
+  encoded = ptx::EncodeTensorMap(args.weight, args.out_features, args.in_features, args.in_features,
+                                 R::kColumns, &w_map);
   if (!encoded.ok()) return encoded;
   const int64_t tiles = ((args.batch.capacity + kRows - 1) / kRows) *
                         ((args.out_features + R::kColumns - 1) / R::kColumns);

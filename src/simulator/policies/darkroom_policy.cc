@@ -1,6 +1,7 @@
 #include "simulator/policies/darkroom_policy.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <utility>
 #include <variant>
@@ -22,6 +23,7 @@ void DarkroomPolicy::AttachAll(const World& world) {
   if (flood != jobs.end()) {
     Send(world, scheduler::TenantWeight{flood->tenant, options_.flood_weight});
   }
+  if (world.workload.gpu_models > 0) TellWeights(world);
   const auto gpus = static_cast<size_t>(world.workload.gpus);
   plans_.resize(gpus);
   move_ns_.resize(gpus, 0);
@@ -43,17 +45,25 @@ void DarkroomPolicy::Attach(const World& world, int gpu) {
   spec.quantum_ns_max = options_.quantum_ns_max;
   spec.moves = options_.moves;
   spec.move_ns = options_.move_ns;
+  spec.revokes = options_.revokes;
   spec.models = {0};
   if (options_.equal_models) {
     std::set<uint32_t> models;
     for (const WorkJob& job : world.workload.jobs) models.insert(job.model);
     spec.models.assign(models.begin(), models.end());
   }
+  if (world.workload.gpu_models > 0) {
+    spec.models.clear();
+    spec.weights_bytes = world.workload.gpu_models * kModelBytes;
+  }
   for (const auto& [milli_units, nanos] : world.table.Points()) {
     spec.cost.push_back({scheduler::Stage::kDenoise, milli_units, nanos});
   }
+  // A gang serves fixed weights.
+  const bool elastic = options_.elastic && spec.weights_bytes == 0;
   for (const int degree : world.table.degrees()) {
-    if (degree == 1 || !options_.elastic) continue;
+    if (degree == 1 || !elastic) continue;
+    spec.revokes = false;  // nor has it a staged plan to take back
     // Aligned gangs of as many as the widest degree.
     spec.gang = gpu / world.table.degrees().back();
     spec.gang_rank = gpu % world.table.degrees().back();
@@ -74,7 +84,9 @@ void DarkroomPolicy::OnArrival(const World& world, JobIndex job) {
   scheduler::JobSpec spec;
   spec.id = ToId(job);
   spec.tenant = work.tenant;
-  spec.model = options_.equal_models ? work.model : 0;
+  const bool loads = world.workload.gpu_models > 0;
+  spec.model = options_.equal_models || loads ? work.model : 0;
+  spec.adapter = loads ? work.adapter : 0;
   spec.service_class = options_.service_class;
   spec.deadline_ns = work.deadline_ns;
   spec.stages = scheduler::StageBit(scheduler::Stage::kDenoise);
@@ -124,6 +136,7 @@ void DarkroomPolicy::OnGpuBack(const World& world, int gpu) {
 void DarkroomPolicy::Send(const World& world, const scheduler::Event& event) {
   commands_.clear();
   scheduler_.Handle(event, world.now_ns, commands_);
+  std::optional<scheduler::RevokePlan> revoke;
   for (scheduler::Command& command : commands_) {
     if (auto* run = std::get_if<scheduler::RunPlan>(&command)) {
       plans_[static_cast<size_t>(gpu_of_.at(run->replica))].push_back(std::move(*run));
@@ -131,18 +144,62 @@ void DarkroomPolicy::Send(const World& world, const scheduler::Event& event) {
       if (open->from_replica >= 0) {
         move_ns_[static_cast<size_t>(gpu_of_.at(open->replica))] += options_.move_ns;
       }
+    } else if (const auto* load = std::get_if<scheduler::LoadWeights>(&command)) {
+      loads_.push_back(
+          {gpu_of_.at(load->replica), {load->weights.model, load->weights.adapter}, load->replica});
+    } else if (const auto* asked = std::get_if<scheduler::RevokePlan>(&command)) {
+      revoke = *asked;
     } else if (const auto* refused = std::get_if<scheduler::JobRefused>(&command)) {
       refused_.push_back(ToIndex(refused->job));
     } else if (const auto* dropped = std::get_if<scheduler::JobQuarantined>(&command)) {
       refused_.push_back(ToIndex(dropped->job));
     }
   }
+  if (!revoke) return;
+  // The first plan has begun or is about to; the one behind it has not.
+  auto& plans = plans_[static_cast<size_t>(gpu_of_.at(revoke->replica))];
+  if (plans.size() > 1 && plans.back().sequence == revoke->sequence) {
+    plans.pop_back();
+    Send(world, scheduler::PlanRevoked{revoke->replica, revoke->sequence});
+  } else {
+    Send(world, scheduler::PlanBegun{revoke->replica, revoke->sequence});
+  }
+}
+
+void DarkroomPolicy::TellWeights(const World& world) {
+  std::set<Weights> weights;
+  for (const WorkJob& job : world.workload.jobs) {
+    weights.insert({job.model, 0});
+    weights.insert({job.model, job.adapter});
+  }
+  for (const Weights& of : weights) {
+    const bool model = of.adapter == 0;
+    Send(world, scheduler::WeightsKnown{{of.model, of.adapter},
+                                        model ? kModelBytes : kAdapterBytes,
+                                        model ? kModelLoadNs : kAdapterLoadNs});
+  }
+}
+
+void DarkroomPolicy::OnLoaded(const World& world, const WeightLoad& load, int64_t duration_ns) {
+  Send(world, scheduler::WeightsLoaded{static_cast<scheduler::ReplicaId>(load.tag),
+                                       {load.weights.model, load.weights.adapter},
+                                       duration_ns});
+}
+
+int64_t DarkroomPolicy::WakeAt(const World& world) const {
+  return scheduler_.wants_clock() ? world.now_ns + 100'000'000 : -1;
+}
+
+void DarkroomPolicy::TakeLoads(std::vector<WeightLoad>& loads) {
+  loads.insert(loads.end(), loads_.begin(), loads_.end());
+  loads_.clear();
 }
 
 void DarkroomPolicy::Decide(const World& world, std::vector<Quantum>& start,
                             std::vector<JobIndex>& refused) {
   refused.insert(refused.end(), refused_.begin(), refused_.end());
   refused_.clear();
+  if (attached_ && scheduler_.wants_clock()) Send(world, scheduler::ClockTicked{});
   for (size_t gpu = 0; gpu < plans_.size(); ++gpu) {
     if (started_[gpu] || plans_[gpu].empty() || world.busy[gpu]) continue;
     started_[gpu] = true;

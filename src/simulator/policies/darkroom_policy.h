@@ -15,8 +15,10 @@ struct DarkroomOptions {
   // Work of a step up to which batches are filled, in milli-units.
   int64_t knee_milli_units = 10'000;
   // Plans that an accelerator holds: 1 decides at each quantum's end, which is what a daemon does
-  // that revokes staged plans in time; 2 stages the next and never takes it back.
+  // that revokes staged plans in time; 2 stages the next.
   int plans_in_flight = 1;
+  // A staged plan is taken back when a better one turns up.
+  bool revokes = false;
   int slots = 64;
   int64_t quantum_ns_max = 0;
   scheduler::ServiceClass service_class = scheduler::ServiceClass::kBestEffort;
@@ -43,6 +45,9 @@ class DarkroomPolicy final : public Policy {
   void OnDone(const World& world, const Quantum& quantum, int64_t duration_ns) override;
   void OnGpuLost(const World& world, int gpu) override;
   void OnGpuBack(const World& world, int gpu) override;
+  void OnLoaded(const World& world, const WeightLoad& load, int64_t duration_ns) override;
+  int64_t WakeAt(const World& world) const override;
+  void TakeLoads(std::vector<WeightLoad>& loads) override;
   void Decide(const World& world, std::vector<Quantum>& start,
               std::vector<JobIndex>& refused) override;
 
@@ -51,6 +56,7 @@ class DarkroomPolicy final : public Policy {
  private:
   void AttachAll(const World& world);
   void Attach(const World& world, int gpu);
+  void TellWeights(const World& world);
   void Send(const World& world, const scheduler::Event& event);
 
   const DarkroomOptions options_;
@@ -65,6 +71,7 @@ class DarkroomPolicy final : public Policy {
   scheduler::ReplicaId last_replica_ = -1;
   absl::flat_hash_map<scheduler::ReplicaId, int> gpu_of_;
   std::vector<JobIndex> refused_;
+  std::vector<WeightLoad> loads_;
 };
 
 }  // namespace darkroom::simulator

@@ -19,12 +19,32 @@ void FifoPolicy::OnGpuLost(const World& world, int gpu) {
   batches_[static_cast<size_t>(gpu)].clear();
 }
 
+std::vector<Weights> FifoPolicy::Refresh(const World& world, int gpu,
+                                         std::vector<JobIndex>& batch) {
+  weights_.Reset(world.workload);
+  std::vector<JobIndex> order;
+  for (const JobIndex index : world.active) {
+    if (!held_[static_cast<size_t>(index)]) order.push_back(index);
+  }
+  if (batch.empty() && !order.empty()) {
+    batch.push_back(order[HeadFor(world, gpu, order, weights_)]);
+    held_[static_cast<size_t>(batch.front())] = true;
+  }
+  std::vector<const WorkJob*> jobs;
+  for (const JobIndex index : batch) {
+    jobs.push_back(&world.workload.jobs[static_cast<size_t>(index)]);
+  }
+  return weights_.Bring(gpu, jobs);
+}
+
 void FifoPolicy::Decide(const World& world, std::vector<Quantum>& start, std::vector<JobIndex>&) {
   batches_.resize(static_cast<size_t>(world.workload.gpus));
   held_.resize(world.workload.jobs.size(), false);
   for (int gpu = 0; gpu + degree_ <= world.workload.gpus; gpu += degree_) {
     if (!IsFree(world, gpu, degree_)) continue;
     auto& batch = batches_[static_cast<size_t>(gpu)];
+    std::vector<Weights> loads;
+    if (world.workload.gpu_models > 0) loads = Refresh(world, gpu, batch);
     int64_t milli_units = 0;
     for (const JobIndex job : batch) {
       milli_units += world.workload.jobs[static_cast<size_t>(job)].milli_units;
@@ -38,6 +58,7 @@ void FifoPolicy::Decide(const World& world, std::vector<Quantum>& start, std::ve
            milli_units + job.milli_units > kPeerKneeMilliUnits)) {
         continue;
       }
+      if (world.workload.gpu_models > 0 && !weights_.Holds(gpu, job)) continue;
       batch.push_back(index);
       held_[static_cast<size_t>(index)] = true;
       milli_units += job.milli_units;
@@ -47,6 +68,7 @@ void FifoPolicy::Decide(const World& world, std::vector<Quantum>& start, std::ve
     quantum.gpu = gpu;
     quantum.degree = degree_;
     quantum.jobs = batch;
+    quantum.loads = std::move(loads);
     start.push_back(std::move(quantum));
   }
 }

@@ -17,9 +17,13 @@ class FifoPolicy final : public Policy {
               std::vector<JobIndex>& refused) override;
 
  private:
+  // Begins a batch where there is none, and tells what it must load.
+  std::vector<Weights> Refresh(const World& world, int gpu, std::vector<JobIndex>& batch);
+
   const int degree_;                            // accelerators that run each batch together
   std::vector<std::vector<JobIndex>> batches_;  // per (first) accelerator
-  std::vector<bool> held_;                      // per job: in a batch
+  LruWeights weights_;
+  std::vector<bool> held_;  // per job: in a batch
 };
 
 }  // namespace darkroom::simulator

@@ -17,12 +17,16 @@ class OrderedPolicy final : public Policy {
   std::string_view name() const override { return name_; }
   void Decide(const World& world, std::vector<Quantum>& start,
               std::vector<JobIndex>& refused) override;
+  void OnGpuLost(const World& world, int gpu) override {
+    if (world.workload.gpu_models > 0) weights_.Lose(gpu);
+  }
 
  private:
   const std::string_view name_;
   const Order order_;
   const bool equal_keys_;
   const int degree_;  // accelerators that run each batch together
+  LruWeights weights_;
 };
 
 }  // namespace darkroom::simulator

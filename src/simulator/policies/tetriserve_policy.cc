@@ -29,9 +29,7 @@ void TetriServePolicy::OnGpuLost(const World&, int) {
   shares_.clear();
 }
 
-int64_t TetriServePolicy::WakeNanos(const World& world) const {
-  return world.active.empty() ? -1 : round_ends_ns_;
-}
+int64_t TetriServePolicy::WakeAt(const World&) const { return round_ends_ns_; }
 
 int64_t TetriServePolicy::RoundNanos(const World& world) const {
   int64_t slowest_ns = 1;

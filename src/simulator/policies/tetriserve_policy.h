@@ -18,7 +18,7 @@ class TetriServePolicy final : public Policy {
  public:
   std::string_view name() const override { return "tetriserve"; }
   void OnGpuLost(const World& world, int gpu) override;
-  int64_t WakeNanos(const World& world) const override;
+  int64_t WakeAt(const World& world) const override;
   void Decide(const World& world, std::vector<Quantum>& start,
               std::vector<JobIndex>& refused) override;
 

@@ -19,7 +19,8 @@ class VtcPolicy final : public Policy {
               std::vector<JobIndex>& refused) override;
 
  private:
-  const int degree_;              // accelerators that run each batch together
+  const int degree_;  // accelerators that run each batch together
+  LruWeights weights_;
   std::vector<double> counters_;  // milli-units times steps, per tenant
 };
 

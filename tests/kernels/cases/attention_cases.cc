@@ -15,22 +15,46 @@ struct Problem {
   bool causal = false, bias = false;
   int32_t gap = 0;
   int64_t stride_factor = 1;  // rows hold q, k and v beside each other when 3
+  bool sm90 = false;          // on such a device
 };
+
+Result Launch(const Problem& p, const AttentionArgs& args) {
+  return Attention(args, {.compute_capability = p.sm90 ? 90 : 80}, nullptr);
+}
 
 struct Inputs {
   Inputs(const Problem& p, const Batch& batch)
       : width(int64_t{p.heads} * p.head_dim),
         stride(width * p.stride_factor),
         span(200),
-        qkv(Random(static_cast<size_t>(batch.capacity() * width * 3), 21, p.dtype)),
+        qkv(Everything(p, batch)),
         bias(Random(static_cast<size_t>(p.heads * (2 * span - 1)), 22)),
         device_bias(DType::kF32, bias),
         // q, k and v one behind the other, or row by row.
         device(p.dtype, qkv) {}
 
-  size_t IndexOf(int which, int64_t row, int64_t column, int64_t capacity) const {
-    return static_cast<size_t>(stride == width ? (which * capacity + row) * width + column
-                                               : (row * 3 + which) * width + column);
+  static size_t IndexOf(const Problem& p, int which, int64_t row, int64_t column,
+                        int64_t capacity) {
+    const int64_t width = int64_t{p.heads} * p.head_dim;
+    return static_cast<size_t>(p.stride_factor == 1 ? (which * capacity + row) * width + column
+                                                    : (row * 3 + which) * width + column);
+  }
+
+  // Rows of no sequence may hold anything: they hold NaN.
+  static std::vector<float> Everything(const Problem& p, const Batch& batch) {
+    const int64_t width = int64_t{p.heads} * p.head_dim;
+    std::vector<float> values =
+        Random(static_cast<size_t>(batch.capacity() * width * 3), 21, p.dtype);
+    std::vector<bool> used(static_cast<size_t>(batch.capacity()));
+    for (int32_t s = 0; s < batch.sequences(); ++s) {
+      for (const int64_t row : batch.rows(s)) used[static_cast<size_t>(row)] = true;
+    }
+    for (int64_t row = 0; row < batch.capacity(); ++row) {
+      for (int64_t i = 0; !used[static_cast<size_t>(row)] && i < 3 * width; ++i) {
+        values[IndexOf(p, static_cast<int>(i / width), row, i % width, batch.capacity())] = NAN;
+      }
+    }
+    return values;
   }
 
   int64_t width, stride;
@@ -45,7 +69,7 @@ AttentionArgs ArgsOf(const Problem& p, const Batch& batch, const Inputs& inputs,
   args.batch = batch.device();
   const auto at = [&](int which) {
     return static_cast<const uint8_t*>(inputs.device.data()) +
-           inputs.IndexOf(which, 0, 0, batch.capacity()) * (p.dtype == DType::kBf16 ? 2 : 4);
+           Inputs::IndexOf(p, which, 0, 0, batch.capacity()) * (p.dtype == DType::kBf16 ? 2 : 4);
   };
   args.q = at(0);
   args.k = at(1);
@@ -68,7 +92,8 @@ AttentionArgs ArgsOf(const Problem& p, const Batch& batch, const Inputs& inputs,
 std::vector<double> Expected(const Problem& p, const Inputs& inputs, const Batch& batch,
                              const std::vector<int64_t>& rows, int32_t query, int32_t head) {
   const auto value = [&](int which, int64_t row, int i) -> double {
-    return inputs.qkv[inputs.IndexOf(which, row, int64_t{head} * p.head_dim + i, batch.capacity())];
+    return inputs
+        .qkv[Inputs::IndexOf(p, which, row, int64_t{head} * p.head_dim + i, batch.capacity())];
   };
   const auto keys = p.causal ? query + 1 : static_cast<int32_t>(rows.size());
   std::vector<double> weight(static_cast<size_t>(keys));
@@ -103,7 +128,7 @@ void Run(const Problem& p, Check& check) {
   const Inputs inputs(p, batch);
   const int64_t out_stride = inputs.width + 8;
   const DeviceFloats out(p.out, static_cast<size_t>(batch.capacity() * out_stride));
-  check.Ok(Attention(ArgsOf(p, batch, inputs, out), nullptr));
+  check.Ok(Launch(p, ArgsOf(p, batch, inputs, out)));
   const auto all = out.Read();
   std::vector<float> got;
   std::vector<double> want;
@@ -137,7 +162,7 @@ void RunAlone(const Problem& p, Check& check) {
   const Inputs inputs(p, batch);
   const int64_t out_stride = inputs.width + 8;
   const DeviceFloats out(p.out, static_cast<size_t>(batch.capacity() * out_stride));
-  check.Ok(Attention(ArgsOf(p, batch, inputs, out), nullptr));
+  check.Ok(Launch(p, ArgsOf(p, batch, inputs, out)));
   const auto all = out.Read();
   for (int32_t s = 0; s < batch.sequences(); ++s) {
     const auto& rows = batch.rows(s);
@@ -147,8 +172,8 @@ void RunAlone(const Problem& p, Check& check) {
     for (int which = 0; which < 3; ++which) {
       for (size_t i = 0; i < rows.size(); ++i) {
         for (int64_t c = 0; c < inputs.width; ++c) {
-          own.qkv[own.IndexOf(which, static_cast<int64_t>(i), c, alone.capacity())] =
-              inputs.qkv[inputs.IndexOf(which, rows[i], c, batch.capacity())];
+          own.qkv[Inputs::IndexOf(p, which, static_cast<int64_t>(i), c, alone.capacity())] =
+              inputs.qkv[Inputs::IndexOf(p, which, rows[i], c, batch.capacity())];
         }
       }
     }
@@ -162,7 +187,7 @@ void RunAlone(const Problem& p, Check& check) {
     moved(args.q);
     moved(args.k);
     moved(args.v);
-    check.Ok(Attention(args, nullptr));
+    check.Ok(Launch(p, args));
     const auto bits = single.Read();
     for (size_t i = 0; i < rows.size(); ++i) {
       const auto a = bits.begin() + static_cast<int64_t>(i) * out_stride;
@@ -171,6 +196,27 @@ void RunAlone(const Problem& p, Check& check) {
                  {a, a + inputs.width}, {b, b + inputs.width});
     }
   }
+}
+
+// Whole blocks of keys and ends of them in both runs; more blocks than a ring has stages.
+std::vector<Problem> Sm90Problems(Extent extent) {
+  constexpr DType kF32 = DType::kF32, kBf16 = DType::kBf16;
+  const auto problem = [](const char* name, std::vector<Lengths> sequences, int32_t heads,
+                          int32_t head_dim, DType out, int32_t gap) {
+    return Problem{name, std::move(sequences), heads, head_dim, kBf16, out, false, false, gap, 3,
+                   true};
+  };
+  std::vector<Problem> problems = {
+      problem("sm90 hd128 ragged", {{0, 1}, {0, 0}, {0, 200}}, 1, 128, kF32, 0),
+      problem("sm90 hd64 ragged", {{0, 3}, {0, 0}, {0, 260}}, 2, 64, kBf16, 0)};
+  if (extent == Extent::kFull) {
+    problems.push_back(
+        problem("sm90 hd128 long", {{512, 4096}, {512, 1024}, {77, 33}}, 4, 128, kBf16, 13));
+    problems.push_back(problem("sm90 hd64 long", {{0, 4429}, {0, 1000}}, 3, 64, kBf16, 0));
+  }
+  problems.push_back(problem("sm90 hd64 joint", {{5, 10}, {130, 513}, {5, 0}}, 1, 64, kBf16, 3));
+  problems.push_back(problem("sm90 hd128 joint", {{7, 20}, {176, 360}, {5, 0}}, 1, 128, kBf16, 3));
+  return problems;
 }
 
 }  // namespace
@@ -213,10 +259,15 @@ std::vector<Case> AttentionCases(Extent extent) {
     problems.push_back({"sm80 hd64 long", {{0, 4429}, {0, 1000}}, 3, 64, kBf16, kBf16});
   }
   std::vector<Case> cases;
+  std::vector<size_t> alone = {0, 6};
+  if (HasSm90()) {
+    for (const Problem& p : Sm90Problems(extent)) problems.push_back(p);
+    alone.push_back(problems.size() - 1);
+  }
   for (const Problem& p : problems) {
     cases.push_back({"attention/" + p.name, [p](Check& check) { Run(p, check); }});
   }
-  for (const size_t which : {size_t{0}, size_t{6}}) {
+  for (const size_t which : alone) {
     const Problem p = problems[which];
     cases.push_back({"attention/" + p.name + " alone", [p](Check& check) { RunAlone(p, check); }});
   }

@@ -97,7 +97,7 @@ void LargeAttention(Check& check) {
   args.row_stride = 3 * kWidth;
   args.out = out.data();
   args.out_stride = kWidth;
-  check.Ok(Attention(args, nullptr));
+  check.Ok(Attention(args, {}, nullptr));
   const std::vector<double> want(last.begin() + 2 * kWidth, last.end());
   check.Near("last row", LastOf(out, rows * kWidth, kWidth), want, BoundOf(DType::kBf16));
 }

@@ -71,7 +71,8 @@ void Check::Same(const std::string& what, const std::vector<float>& got,
 
 std::vector<Case> AllCases(Extent extent) {
   std::vector<Case> all;
-  for (auto* of : {RowNormCases, TokenCases, LinearCases, AttentionCases, LargeCases}) {
+  for (auto* of :
+       {RowNormCases, TokenCases, LinearCases, AttentionCases, PictureCases, LargeCases}) {
     for (Case& one : of(extent)) all.push_back(std::move(one));
   }
   return all;

@@ -57,6 +57,7 @@ std::vector<Case> RowNormCases(Extent extent);
 std::vector<Case> TokenCases(Extent extent);
 std::vector<Case> LinearCases(Extent extent);
 std::vector<Case> AttentionCases(Extent extent);
+std::vector<Case> PictureCases(Extent extent);
 // Tensors of more than 2^31 elements; nothing with kSmall.
 std::vector<Case> LargeCases(Extent extent);
 std::vector<Case> AllCases(Extent extent);
@@ -71,6 +72,8 @@ class DeviceBytes {
   // Every byte becomes `fill`; 0xff makes NaN of all floats.
   explicit DeviceBytes(size_t bytes, int fill = 0xff);
   DeviceBytes(DeviceBytes&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
+  DeviceBytes(const DeviceBytes&) = delete;
+  DeviceBytes& operator=(const DeviceBytes&) = delete;
   DeviceBytes& operator=(DeviceBytes&&) = delete;
   ~DeviceBytes() { cudaFree(data_); }
   void* data() const { return data_; }

@@ -1,16 +1,10 @@
 #include "kernels/emulator/guarded_memory.h"
 
-#include <cuda_runtime_api.h>
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <map>
-#include <memory>
 #include <new>
-#include <utility>
 
 namespace darkroom::emulator {
 namespace {
@@ -44,59 +38,3 @@ bool GuardedMemory::Intact() const {
 }
 
 }  // namespace darkroom::emulator
-
-namespace {
-
-using darkroom::emulator::GuardedMemory;
-
-std::map<void*, std::unique_ptr<GuardedMemory>>& Allocations() {
-  static auto* allocations = new std::map<void*, std::unique_ptr<GuardedMemory>>;
-  return *allocations;
-}
-
-}  // namespace
-
-const char* cudaGetErrorString(cudaError_t code) {
-  switch (code) {
-    case cudaSuccess:
-      return "no error";
-    case cudaErrorInvalidValue:
-      return "invalid argument";
-    case cudaErrorMemoryAllocation:
-      return "out of memory";
-    case cudaErrorLaunchFailure:
-      return "unspecified launch failure";
-  }
-  return "unknown error";
-}
-
-cudaError_t cudaMalloc(void** pointer, size_t bytes) {
-  // 16 bytes are what kernels may rely on; CUDA's 256 would hide what lies behind the end.
-  auto memory = std::make_unique<GuardedMemory>(std::max<size_t>(bytes, 1), 16);
-  *pointer = memory->data();
-  Allocations()[*pointer] = std::move(memory);
-  return cudaSuccess;
-}
-
-cudaError_t cudaFree(void* pointer) {
-  const auto found = Allocations().find(pointer);
-  if (found == Allocations().end()) {
-    return pointer == nullptr ? cudaSuccess : cudaErrorInvalidValue;
-  }
-  if (!found->second->Intact()) {
-    std::fprintf(stderr, "a kernel wrote behind the end of its memory\n");
-    std::abort();
-  }
-  Allocations().erase(found);
-  return cudaSuccess;
-}
-
-cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
-  if (bytes > 0) std::memcpy(to, from, bytes);
-  return cudaSuccess;
-}
-
-cudaError_t cudaMemset(void* to, int value, size_t bytes) {
-  std::memset(to, value, bytes);
-  return cudaSuccess;
-}

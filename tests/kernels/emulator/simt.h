@@ -9,8 +9,9 @@
 // give way only where they wait for each other, so a run is deterministic; blocks run one after the
 // other. What a GPU does by luck is done here by choice, at its worst:
 //
-// - Threads take turns forwards, backwards or in a shuffled order: with a barrier missing, one of
-//   the orders reads what is not there yet.
+// - Threads take turns forwards, backwards or in a shuffled order in which some warps are slow:
+// with
+//   a barrier missing, one of the orders reads what is not there yet.
 // - An asynchronous copy spoils its destination with NaN when it is issued and lands in the last
 //   moment that the waits of the program permit: a wait that is missing, or comes too early, shows,
 //   and so does a buffer that is filled again while others still read it.
@@ -63,7 +64,8 @@ void Meet(const Meeting& meeting, void* brought, Operation operation);
 // All 32 lanes of the calling thread's warp.
 void MeetWarp(const char* name, void* brought, Operation operation);
 
-// Waits until `ready` holds. While some thread can run, nothing that is under way lands.
+// Waits until `ready` holds. While some thread can run, nothing that is under way lands. Threads
+// notice as late as possible, but for the shuffled order, where they notice at their next turn.
 void WaitUntil(const char* name, const std::function<bool()>& ready);
 
 // A copy of this thread (cp.async) that lands when the thread waits for its group.
@@ -71,7 +73,12 @@ void QueueCopy(const std::function<void()>& land);
 void CommitQueuedCopies();
 void WaitForCopies(int pending_max);
 
-// Something that runs beside all threads (a bulk copy): it lands when no thread can go on.
+// A product of this thread (wgmma) that runs as late as its waits permit, but for the shuffled
+// order, where it runs at once.
+void QueueProduct(const std::function<void()>& multiply);
+
+// Something that runs beside all threads (a bulk copy): it lands when no thread can go on, but for
+// the shuffled order, where it lands at once.
 void QueueAsync(const std::function<void()>& land);
 
 }  // namespace darkroom::emulator

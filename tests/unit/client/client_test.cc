@@ -28,10 +28,13 @@ class ClientTest : public ::testing::Test {
     engine_ = std::make_unique<FakeEngine>(options);
     Gateway::Options gateway_options;
     gateway_options.address = "127.0.0.1:0";
+    gateway_options.admin_address = "127.0.0.1:0";
     auto gateway = Gateway::Start(gateway_options, *engine_, Clock::Real());
     ASSERT_TRUE(gateway.ok()) << gateway.status();
     gateway_ = *std::move(gateway);
-    client_ = std::make_unique<Client>(absl::StrCat("127.0.0.1:", gateway_->port()));
+    client_ = std::make_unique<Client>(
+        Client::Options{.server = absl::StrCat("127.0.0.1:", gateway_->port()),
+                        .admin_server = absl::StrCat("127.0.0.1:", gateway_->admin_port())});
   }
   static v1::GenerateRequest Goldfish() {
     v1::GenerateRequest request;

@@ -139,25 +139,6 @@ TEST(ConfigTest, ModelsAreNeededAndNamedApart) {
               HasSubstr("may have up to 64"));
 }
 
-TEST(ConfigTest, OnlyLoopbackIsServed) {
-  const auto listen = [](const std::string& address) {
-    const auto config =
-        Resolve([&](v1::DaemonConfig& proto) { proto.mutable_listen()->set_grpc(address); });
-    return config.ok() ? "" : std::string(config.status().message());
-  };
-  for (const char* good : {"127.0.0.1:0", "127.8.8.8:65535", "localhost:80", "[::1]:1"}) {
-    EXPECT_EQ(listen(good), "") << good;
-  }
-  EXPECT_THAT(listen("0.0.0.0:8000"), HasSubstr("nearest: \"127.0.0.1:8000\""));
-  EXPECT_THAT(listen("10.1.2.3:1"), HasSubstr("must be a loopback address"));
-  EXPECT_THAT(listen("127.0.0.1.example.com:1"), HasSubstr("must be a loopback address"));
-  EXPECT_THAT(listen("::1"), HasSubstr("must be a loopback address"));
-  for (const char* bad : {"127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", ":80",
-                          "127.0.0.1:80x", "127.0.0.1:99999999999"}) {
-    EXPECT_THAT(listen(bad), HasSubstr("must be an address and a port, 0 to 65535")) << bad;
-  }
-}
-
 TEST(ConfigTest, StateGoesWhereTheEnvironmentSays) {
   Environment environment = TestEnvironment();
   environment.xdg_state_home = "/var/state";

@@ -30,25 +30,28 @@ class GatewayFixture : public ::testing::Test {
   void StartGateway(FakeEngine::Options engine_options = {}, Gateway::Options options = {}) {
     engine_ = std::make_unique<FakeEngine>(engine_options);
     options.address = "127.0.0.1:0";
+    options.admin_address = "127.0.0.1:0";
     auto gateway = Gateway::Start(options, *engine_, clock_);
     ASSERT_TRUE(gateway.ok()) << gateway.status();
     gateway_ = *std::move(gateway);
     channel_ = NewChannel();
+    admin_channel_ = ChannelTo(gateway_->admin_port());
     generations_ = v1::GenerationService::NewStub(channel_);
     models_ = v1::ModelService::NewStub(channel_);
-    admin_ = v1::ServerAdminService::NewStub(channel_);
+    admin_ = v1::ServerAdminService::NewStub(admin_channel_);
   }
 
   // A connection of its own. It never widens its windows, so that a client that does not read takes
   // little from the server.
-  std::shared_ptr<grpc::Channel> NewChannel() {
+  std::shared_ptr<grpc::Channel> NewChannel() { return ChannelTo(gateway_->port()); }
+  static std::shared_ptr<grpc::Channel> ChannelTo(int port) {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
     arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     arguments.SetMaxReceiveMessageSize(-1);
     arguments.SetMaxSendMessageSize(-1);
-    return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", gateway_->port()),
+    return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port),
                                      grpc::InsecureChannelCredentials(), arguments);
   }
 
@@ -103,6 +106,7 @@ class GatewayFixture : public ::testing::Test {
   std::unique_ptr<FakeEngine> engine_;
   std::unique_ptr<Gateway> gateway_;
   std::shared_ptr<grpc::Channel> channel_;
+  std::shared_ptr<grpc::Channel> admin_channel_;
   std::unique_ptr<v1::GenerationService::Stub> generations_;
   std::unique_ptr<v1::ModelService::Stub> models_;
   std::unique_ptr<v1::ServerAdminService::Stub> admin_;

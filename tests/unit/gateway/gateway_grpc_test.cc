@@ -3,6 +3,7 @@
 #include <limits>
 #include <set>
 
+#include "base/wall_time.h"
 #include "gateway_fixture.h"
 #include "gmock/gmock.h"
 #include "google/rpc/error_details.pb.h"
@@ -419,6 +420,38 @@ TEST_F(GatewayTest, RepeatedRequestIdAttaches) {
       Call(*generations_, &v1::GenerationService::Stub::CreateGeneration, create, generation);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::ALREADY_EXISTS);
   EXPECT_EQ(Reason(status), "REQUEST_ID_REUSED");
+}
+
+TEST_F(GatewayTest, RepeatedRequestIdAttachesAfterItsDeadline) {
+  StartGateway();
+  v1::GenerateRequest request = Goldfish();
+  request.set_request_id("123e4567-e89b-12d3-a456-426614174000");
+  *request.mutable_deadline() = ToTimestamp(clock_.WallTime() + absl::Seconds(1));
+  const std::string name = Create(request);
+  clock_.Advance(absl::Seconds(2));
+  EXPECT_EQ(Create(request), name);
+  grpc::ClientContext context;
+  const auto stream = generations_->Generate(&context, request);
+  v1::GenerateEvent event;
+  ASSERT_TRUE(stream->Read(&event));
+  EXPECT_EQ(event.generation(), name);
+  while (stream->Read(&event)) {
+  }
+  EXPECT_TRUE(stream->Finish().ok());
+  // Whatever else is wrong with the deadline is still refused.
+  v1::CreateGenerationRequest create;
+  v1::Generation generation;
+  for (const bool same_id : {true, false}) {
+    *create.mutable_request() = request;
+    if (same_id) {
+      create.mutable_request()->set_num_images(2);
+    } else {
+      create.mutable_request()->set_request_id("00000000-e89b-12d3-a456-426614174000");
+    }
+    EXPECT_EQ(Reason(Call(*generations_, &v1::GenerationService::Stub::CreateGeneration, create,
+                          generation)),
+              "DEADLINE_PASSED");
+  }
 }
 
 TEST_F(GatewayTest, HealthFollowsDrain) {

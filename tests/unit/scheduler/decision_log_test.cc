@@ -27,6 +27,7 @@ std::vector<Event> Events() {
   worker.learned = {{Stage::kDenoise, 1.25, 17}};
   worker.adapters_max = 3;
   worker.quantum_ns_max = 2'000'000;
+  worker.revokes = true;
   ReplicaSpec dedicated = worker;
   dedicated.dedicated_to = 5;
   JobSpec job;
@@ -64,6 +65,8 @@ std::vector<Event> Events() {
   events.emplace_back(PlanFinished{3, 1, 900'000, {{9, PlanFinished::Outcome::kDone, true}}});
   events.emplace_back(JobReleased{3});
   events.emplace_back(PlanFinished{1, 1, 1'200'000, {{1, PlanFinished::Outcome::kDone, true}}});
+  events.emplace_back(PlanRevoked{1, 2});
+  events.emplace_back(PlanBegun{1, 3});
   events.emplace_back(JobEnded{2});
   events.emplace_back(ReplicaLost{1});
   events.emplace_back(TenantRemoved{5});

@@ -4,7 +4,9 @@
 #include <cstdlib>
 #include <string>
 
+#include "escrow_trace.h"
 #include "gtest/gtest.h"
+#include "residency_trace.h"
 #include "scheduler_pressure.h"
 #include "scheduler_trace.h"
 
@@ -33,11 +35,40 @@ TEST(SchedulerGuaranteesTest, HoldOnRandomTraces) { ExpectAllHold(RandomTrace); 
 
 TEST(SchedulerGuaranteesTest, HoldWithGangs) { ExpectAllHold(RandomGangTrace); }
 
+TEST(SchedulerGuaranteesTest, HoldWhereWeightsComeAndGo) {
+  const uint64_t first = FromEnvironment("DARKROOM_FIRST_TRACE", 1);
+  const uint64_t count = FromEnvironment("DARKROOM_TRACES", 2000);
+  for (uint64_t seed = first; seed < first + count; ++seed) {
+    const ResidencyTrace trace = RandomResidencyTrace(seed);
+    const std::string broken = RunResidencyTrace(trace);
+    if (broken.empty()) continue;
+    const ResidencyTrace smaller = ShrinkResidency(trace);
+    FAIL() << "trace " << seed << " breaks " << broken << "\nshrunk, " << RunResidencyTrace(smaller)
+           << "\n"
+           << DescribeResidency(smaller);
+  }
+}
+
+TEST(SchedulerGuaranteesTest, BudgetsHold) {
+  const uint64_t first = FromEnvironment("DARKROOM_FIRST_TRACE", 1);
+  const uint64_t count = FromEnvironment("DARKROOM_TRACES", 2000);
+  for (uint64_t seed = first; seed < first + count; ++seed) {
+    const EscrowTrace trace = RandomEscrowTrace(seed);
+    const std::string broken = RunEscrowTrace(trace);
+    if (broken.empty()) continue;
+    const EscrowTrace smaller = ShrinkEscrow(trace);
+    FAIL() << "trace " << seed << " breaks " << broken << "\nshrunk, " << RunEscrowTrace(smaller)
+           << "\n"
+           << DescribeEscrow(smaller);
+  }
+}
+
 TEST(SchedulerGuaranteesTest, HoldUnderPressure) {
   const uint64_t first = FromEnvironment("DARKROOM_FIRST_TRACE", 1);
   const uint64_t count = FromEnvironment("DARKROOM_TRACES", 2000) / 50 + 1;
   for (uint64_t seed = first; seed < first + count; ++seed) {
     ASSERT_EQ(RunSharesTrace(seed), "") << "trace " << seed;
+    ASSERT_EQ(RunTurnTrace(seed), "") << "trace " << seed;
     ASSERT_EQ(RunReserveTrace(seed), "") << "trace " << seed;
   }
 }

@@ -3,7 +3,9 @@
 
 #include <string>
 
+#include "escrow_trace.h"
 #include "gtest/gtest.h"
+#include "residency_trace.h"
 #include "scheduler/mutation.h"
 #include "scheduler_pressure.h"
 #include "scheduler_trace.h"
@@ -18,7 +20,10 @@ std::string FirstBreach() {
     std::string broken = RunTrace(RandomTrace(seed));
     if (broken.empty()) broken = RunTrace(RandomGangTrace(seed));
     if (broken.empty() && seed <= 5) broken = RunSharesTrace(seed);
+    if (broken.empty()) broken = RunEscrowTrace(RandomEscrowTrace(seed));
+    if (broken.empty()) broken = RunResidencyTrace(RandomResidencyTrace(seed));
     if (broken.empty() && seed <= 5) broken = RunReserveTrace(seed);
+    if (broken.empty() && seed <= 5) broken = RunTurnTrace(seed);
     if (!broken.empty()) return broken;
   }
   return "";
@@ -47,12 +52,16 @@ INSTANTIATE_TEST_SUITE_P(
                       // Taking more than fits shows at the first dispatch, before a deadline does.
                       Mutant{Rule::kTimeline, "G6"}, Mutant{Rule::kReserve, "G5"},
                       Mutant{Rule::kGuaranteedFirst, "G6"}, Mutant{Rule::kExactCharges, "G7"},
-                      Mutant{Rule::kOwnSequence, "G9"}, Mutant{Rule::kPure, "G10"},
-                      Mutant{Rule::kIsolation, "isolation"},
+                      Mutant{Rule::kBudget, "G8"}, Mutant{Rule::kReservation, "G8"},
+                      Mutant{Rule::kRelease, "G8"}, Mutant{Rule::kOwnSequence, "G9"},
+                      Mutant{Rule::kPure, "G10"}, Mutant{Rule::kIsolation, "isolation"},
                       Mutant{Rule::kMemberDeadlines, "members"}, Mutant{Rule::kMoveBits, "G11"},
-                      Mutant{Rule::kMoveBetween, "G11"}, Mutant{Rule::kGangBound, "G1"},
-                      Mutant{Rule::kGangCharges, "G7"}, Mutant{Rule::kGangIdle, "gang"},
-                      Mutant{Rule::kGuaranteedAlone, "G6"}));
+                      Mutant{Rule::kMoveBetween, "G11"}, Mutant{Rule::kResidentOnly, "G12"},
+                      Mutant{Rule::kPinnedWeights, "G12"}, Mutant{Rule::kWeightsMemory, "G12"},
+                      Mutant{Rule::kWeightsStay, "G13"}, Mutant{Rule::kWeightsTurn, "G14"},
+                      Mutant{Rule::kRevokedFree, "revocation"}, Mutant{Rule::kRevokedStep, "G9"},
+                      Mutant{Rule::kGangBound, "G1"}, Mutant{Rule::kGangCharges, "G7"},
+                      Mutant{Rule::kGangIdle, "gang"}, Mutant{Rule::kGuaranteedAlone, "G6"}));
 
 }  // namespace
 }  // namespace darkroom::scheduler

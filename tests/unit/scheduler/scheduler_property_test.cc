@@ -220,7 +220,10 @@ class World {
     job.stage = Stage::kEncode;
     job.next_step = job.checkpoint;
   }
+  void On(const EvictWeights&) {}  // no replica here loads weights (residency_trace.cc)
+  void On(const LoadWeights&) {}
   void On(const JobQuarantined& quarantined) { live_.erase(quarantined.job); }
+  void On(const RevokePlan& revoke) { ADD_FAILURE() << "asks replica " << revoke.replica; }
   void On(const JobRefused& refused) { ADD_FAILURE() << "job " << refused.job << " was refused"; }
 
   void CheckBatch(const RunPlan& plan) {

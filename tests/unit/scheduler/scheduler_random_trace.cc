@@ -86,6 +86,7 @@ Trace RandomTrace(uint64_t seed) {
   spec.cost = Costs(random);
   spec.moves = random() % 4 != 0;
   spec.move_ns = static_cast<int64_t>(random() % 3) * kMillisecond / 10;
+  spec.revokes = seed % 2 == 0;
   trace.replicas.assign(1 + random() % 4, spec);
   // Some make other bits than the first.
   for (size_t i = 1; i < trace.replicas.size(); ++i) {
@@ -122,6 +123,7 @@ Trace RandomGangTrace(uint64_t seed) {
   std::mt19937_64 random(seed * 7919 + 1);
   ReplicaSpec spec = trace.replicas.front();
   spec.gang = 0;
+  spec.revokes = false;
   spec.slots = 64;
   spec.moves = random() % 4 != 0;
   spec.move_ns = random() % 2 == 0 ? 0 : kMillisecond / 10;

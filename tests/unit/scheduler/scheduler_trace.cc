@@ -15,6 +15,7 @@
 namespace darkroom::scheduler {
 namespace {
 
+constexpr int64_t kMillisecond = 1'000'000;
 constexpr double kFirstEpsilon = 0.05;
 // Predictions are whole nanoseconds; a job has some hundreds of them.
 constexpr int64_t kRounding = 1000;
@@ -47,7 +48,11 @@ class World {
     for (int64_t events = 0; events < 100'000 && broken_.empty(); ++events) {
       const ReplicaId first = FirstToFinish();
       const int64_t finish_ns = first < 0 ? kNoDeadline : live_.at(first).front_ends_ns;
-      if (next < trace_.ops.size() && trace_.ops[next].at_ns <= finish_ns) {
+      const int64_t op_ns = next < trace_.ops.size() ? trace_.ops[next].at_ns : kNoDeadline;
+      if (!asked_.empty() && asked_.begin()->first <= std::min(finish_ns, op_ns)) {
+        now_ns_ = std::max(now_ns_, asked_.begin()->first);
+        Answer();
+      } else if (next < trace_.ops.size() && trace_.ops[next].at_ns <= finish_ns) {
         now_ns_ = std::max(now_ns_, trace_.ops[next].at_ns);
         Do(trace_.ops[next++]);
       } else if (first >= 0) {
@@ -157,6 +162,7 @@ class World {
         return Attach(spec);
       }
       case TraceOp::Kind::kWeight:
+        weights_[op.weight.tenant] = op.weight.weight;
         return Send(op.weight);
     }
   }
@@ -226,7 +232,7 @@ class World {
             2;
     }
     // Who asked for helpers pays for them.
-    if (asked_.erase({id, plan.sequence}) > 0 && !plan.items.empty()) {
+    if (needed_.erase({id, plan.sequence}) > 0 && !plan.items.empty()) {
       caps.erase(plan.items.front().job);
     }
     charged_ns_ = 0;
@@ -237,6 +243,44 @@ class World {
     // Where nobody was there any more nobody pays, but for helpers that nobody asked for.
     if (any ? charged_ns_ != busy_ns : DegreeOf(plan) == 1 && charged_ns_ != 0) {
       Break("G7", absl::StrCat("charged ", charged_ns_, " of ", busy_ns));
+    }
+  }
+
+  // A replica that was asked to give a plan back says whether it has begun it.
+  void Answer() {
+    const RevokePlan asked = asked_.extract(asked_.begin()).mapped();
+    const auto it = live_.find(asked.replica);
+    if (it == live_.end()) return;
+    std::deque<RunPlan>& plans = it->second.plans;
+    if (!plans.empty() && plans.front().sequence == asked.sequence) {
+      return Send(PlanBegun{asked.replica, asked.sequence});
+    }
+    if (plans.empty() || plans.back().sequence != asked.sequence) return;  // it has run
+    const RunPlan plan = plans.back();
+    plans.pop_back();
+    std::map<TenantId, double> before;
+    for (const auto& item : plan.items) {
+      const auto job = jobs_.find(item.job);
+      if (job == jobs_.end() || job->second.replica != asked.replica) continue;
+      job->second.next = {plan.stage, item.step,
+                          plan.stage == Stage::kDenoise ? plan.segment_begin : 0};
+      job->second.finishing = false;
+    }
+    for (const auto& [id, spec] : specs_) {
+      before[spec.tenant] = scheduler_.VirtualTime(spec.tenant);
+    }
+    charged_ns_ = 0;
+    dispatched_ns_ = 0;
+    Send(PlanRevoked{asked.replica, asked.sequence});
+    // What was foreseen for it is given back, and nothing is charged.
+    double owed_ns = static_cast<double>(plan.predicted_ns - dispatched_ns_);
+    for (const auto& [tenant, virtual_ns] : before) {
+      const auto weight = weights_.find(tenant);
+      owed_ns += (scheduler_.VirtualTime(tenant) - virtual_ns) *
+                 (weight == weights_.end() ? 1.0 : weight->second);
+    }
+    if (charged_ns_ != 0 || std::abs(owed_ns) > kRounding) {
+      Break("revocation", absl::StrCat("a plan that did not run costs ", owed_ns, " ns"));
     }
   }
 
@@ -327,6 +371,8 @@ class World {
     if (job.checkpoint == 0) job.numerics = 0;
     job.next = FirstPosition(job.spec, job.checkpoint);
   }
+  void On(const EvictWeights&) {}  // no replica here loads weights (residency_trace.cc)
+  void On(const LoadWeights&) {}
   void On(const JobQuarantined& quarantined) { jobs_.erase(quarantined.job); }
   void On(const JobRefused& refused) {
     const LiveJob& job = jobs_.at(refused.job);
@@ -339,7 +385,24 @@ class World {
     jobs_.erase(refused.job);
   }
 
+  void On(const RevokePlan& asked) {
+    const LiveReplica& replica = live_.at(asked.replica);
+    if (!replica.spec.revokes || replica.plans.size() < 2 ||
+        replica.plans.back().sequence != asked.sequence) {
+      Break("revocation", "asks for a plan that is not staged");
+    }
+    // At once, soon, or when the replica may be long past it.
+    const int64_t delay_ns = static_cast<int64_t>(asked.sequence % 3) * 4 * kMillisecond;
+    asked_.emplace(now_ns_ + delay_ns, asked);
+  }
+
   void On(const RunPlan& plan) {
+    for (const auto& [at_ns, asked] : asked_) {
+      if (asked.replica == plan.replica && PlanIsOut(asked)) {
+        Break("revocation", "another plan is sent before the answer");
+      }
+    }
+    dispatched_ns_ += plan.predicted_ns;
     LiveReplica& replica = live_.at(plan.replica);
     if (replica.helps != kNowhere) Break("gang", "a replica runs a plan while it helps");
     if (!plan.helpers.empty()) CheckGang(plan, replica);
@@ -363,6 +426,12 @@ class World {
       replica.front_ends_ns = now_ns_ + OccupiedNanos(replica, replica.plans.front());
     }
     CheckGuarantees(plan.replica, replica);
+  }
+
+  bool PlanIsOut(const RevokePlan& asked) const {
+    const std::deque<RunPlan>& plans = live_.at(asked.replica).plans;
+    return std::any_of(plans.begin(), plans.end(),
+                       [&](const RunPlan& plan) { return plan.sequence == asked.sequence; });
   }
 
   // ---- checks ----
@@ -393,7 +462,7 @@ class World {
     }
     const LiveJob& head = jobs_.at(plan.items.front().job);
     if (!InTimeAt(replica, head, plan.items.front().step, 1)) {
-      asked_.insert({plan.replica, plan.sequence});
+      needed_.insert({plan.replica, plan.sequence});
     }
   }
 
@@ -578,6 +647,8 @@ class World {
                       run->segment_end);
       for (const auto& item : run->items) absl::StrAppend(&text, ",", item.job, "/", item.step);
       for (const ReplicaId helper : run->helpers) absl::StrAppend(&text, "+", helper);
+    } else if (const auto* revoke = std::get_if<RevokePlan>(&command)) {
+      absl::StrAppend(&text, revoke->replica, ",", revoke->sequence);
     } else if (const auto* charge = std::get_if<Charge>(&command)) {
       absl::StrAppend(&text, charge->job, ",", charge->nanos);
     }
@@ -605,8 +676,11 @@ class World {
   std::map<JobId, JobSpec> specs_;  // of those that ended, too
   JobId submitted_ = 0;
   int64_t charged_ns_ = 0;
+  int64_t dispatched_ns_ = 0;
+  std::multimap<int64_t, RevokePlan> asked_;  // without an answer, by when it comes
+  std::map<TenantId, double> weights_;        // but 1
   std::map<JobId, int64_t> caps_;
-  std::set<std::pair<ReplicaId, uint64_t>> asked_;  // plans whose first job needs its helpers
+  std::set<std::pair<ReplicaId, uint64_t>> needed_;  // plans whose first job needs its helpers
   int64_t longest_ns_ = 0;
   std::string broken_;
   std::string written_;

@@ -169,6 +169,15 @@ TEST_P(StoreContract, RequestIdAttachesToTheFirst) {
     EXPECT_FALSE(repeated->inserted);
     EXPECT_EQ(repeated->generation.name(), NameOf("a"));
     EXPECT_EQ(repeated->generation.state(), v1::Generation::STATE_RUNNING) << "as it is now";
+    const auto found = store_->FindRequest("local", "request", "hash");
+    ASSERT_TRUE(found.ok()) << found.status();
+    EXPECT_EQ(found->SerializeAsString(), repeated->generation.SerializeAsString());
+    ExpectReason(store_->FindRequest("local", "request", "other").status(),
+                 absl::StatusCode::kAlreadyExists, "REQUEST_ID_REUSED");
+    for (const auto& [tenant, id] : {std::pair("local", "fresh"), std::pair("other", "request")}) {
+      ExpectReason(store_->FindRequest(tenant, id, "hash").status(), absl::StatusCode::kNotFound,
+                   "REQUEST_UNKNOWN");
+    }
     ExpectReason(Create("c", "request", "other").status(), absl::StatusCode::kAlreadyExists,
                  "REQUEST_ID_REUSED");
     ExpectReason(store_->Get(NameOf("b")).status(), absl::StatusCode::kNotFound,
@@ -398,6 +407,8 @@ TEST_P(StoreContract, DeleteKeepsTheRequestId) {
                "GENERATION_DELETED");
   ExpectReason(Create("b", "request", "other").status(), absl::StatusCode::kAlreadyExists,
                "REQUEST_ID_REUSED");
+  ExpectReason(store_->FindRequest("local", "request", "hash").status(),
+               absl::StatusCode::kAlreadyExists, "GENERATION_DELETED");
   EXPECT_THAT(*store_->Unfinished(), IsEmpty());
   // A new generation of that name does not inherit events.
   ASSERT_TRUE(Create("a").ok());

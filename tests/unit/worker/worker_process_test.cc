@@ -188,5 +188,34 @@ TEST_F(WorkerProcessTest, AModelThatIsNotThereIsAnErrorWithoutItsPath) {
       << loaded.status().message();
 }
 
+// A GPU that is not there is told when a model is asked for: by then the daemon listens.
+TEST_F(WorkerProcessTest, AGpuThatIsNotThereIsAnErrorThatSaysSo) {
+  WorkerSpec spec;
+  spec.program = DARKROOM_BIN_DIR "/darkroom-worker";
+  spec.args = {"--device", "cuda:63"};
+  pool_->Start(1, spec);
+  const v1::Hello hello = sink_.Next(1, v1::FromWorker::kHello).message.hello();
+  EXPECT_EQ(hello.device(), "cuda:63 (not available)");
+  v1::ToWorker message;
+  message.mutable_load_model()->set_path(kModel);
+  message.mutable_load_model()->set_name("models/tiny");
+  message.mutable_load_model()->set_precision("f32");
+  message.mutable_load_model()->set_slots(1);
+  pool_->Send(1, message, {});
+  const auto loaded = sink_.Next(1, v1::FromWorker::kModelLoaded).message.model_loaded();
+  const absl::Status status = FromProto(loaded.status());
+  EXPECT_TRUE(ErrorReason(status) == "NO_CUDA_DEVICE" || ErrorReason(status) == "CUDA_NOT_BUILT")
+      << status;
+  EXPECT_NE(std::string(status.message()).find("use the cpu"), std::string::npos) << status;
+}
+
+TEST_F(WorkerProcessTest, ADeviceThatIsNoneEndsTheWorker) {
+  WorkerSpec spec;
+  spec.program = DARKROOM_BIN_DIR "/darkroom-worker";
+  spec.args = {"--device", "gpu"};
+  pool_->Start(1, spec);
+  EXPECT_EQ(sink_.WaitLost(1).cause, LostCause::kStartFailed);
+}
+
 }  // namespace
 }  // namespace darkroom

@@ -1,5 +1,8 @@
 #pragma once
 
+// Names and types are CUDA's.
+// NOLINTBEGIN(bugprone-*,google-*,readability-*)
+
 #include <cuda_runtime_api.h>
 
 #include <bit>
@@ -22,3 +25,4 @@ inline float __bfloat162float(__nv_bfloat16 value) {
   return std::bit_cast<float>(uint32_t{value.bits} << 16);
 }
 inline __nv_bfloat16 __float2bfloat16_rn(float value) { return __nv_bfloat16(value); }
+// NOLINTEND(bugprone-*,google-*,readability-*)

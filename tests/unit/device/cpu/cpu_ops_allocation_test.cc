@@ -16,14 +16,17 @@ void* CountedAllocation(size_t bytes) {
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
+
+// Kept whole, so that no compiler compares one half of a pair with the other's replacement.
+[[gnu::noinline]] void Free(void* memory) noexcept { std::free(memory); }
 }  // namespace
 
 void* operator new(size_t bytes) { return CountedAllocation(bytes); }
 void* operator new[](size_t bytes) { return CountedAllocation(bytes); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
+void operator delete(void* memory) noexcept { Free(memory); }
+void operator delete[](void* memory) noexcept { Free(memory); }
+void operator delete(void* memory, size_t) noexcept { Free(memory); }
+void operator delete[](void* memory, size_t) noexcept { Free(memory); }
 
 namespace darkroom {
 namespace {

@@ -63,7 +63,7 @@ inline void BulkLoad(void* shared, const TensorMap& map, Barrier* barrier, int32
       for (int c = 0; c < kBytes / 2; ++c) {
         uint16_t value = 0;
         if (row + r < map.rows && column + c < map.columns) {
-          std::memcpy(&value, map.data + 2 * ((int64_t{row} + r) * map.columns + column + c), 2);
+          std::memcpy(&value, map.data + 2 * ((int64_t{row} + r) * map.row_stride + column + c), 2);
         }
         std::memcpy(Swizzled(to + static_cast<uintptr_t>(r * kBytes + 2 * c)), &value, 2);
       }
@@ -75,11 +75,21 @@ inline void BulkLoad(void* shared, const TensorMap& map, Barrier* barrier, int32
 
 inline uint64_t MatrixDescriptor(const void* shared) { return reinterpret_cast<uint64_t>(shared); }
 
+// Columns' stride beside the address, which leaves the upper 16 bits alone.
+inline uint64_t TransposedDescriptor(const void* shared, uint32_t columns_stride) {
+  if (columns_stride % 1024 != 0) emulator::Fail("columns whose stride is no multiple of 1024");
+  return reinterpret_cast<uint64_t>(shared) | uint64_t{columns_stride / 1024} << 48;
+}
+
+inline void FenceShared() {}
 inline void FenceProducts() {}
 inline void CommitProducts() { emulator::CommitQueuedCopies(); }
+// Registers are read until the last lane's products have run.
 template <int kPending>
 void WaitProducts() {
+  emulator::MeetWarp("wgmma wait", nullptr, [](void**, int) {});
   emulator::WaitForCopies(kPending);
+  emulator::MeetWarp("wgmma waited", nullptr, [](void**, int) {});
 }
 template <int kRegisters>
 void GiveRegisters() {}
@@ -96,7 +106,7 @@ template <int kElements>
 void MultiplyWarpgroup(float (&d)[kElements], uint64_t a, uint64_t b, bool accumulate) {
   float* to = d;
   const int thread = static_cast<int>(threadIdx.x) % kWarpgroupThreads;
-  emulator::QueueCopy([=] {
+  emulator::QueueProduct([=] {
     for (int half = 0; half < 2; ++half) {
       const int row = thread / 32 * 16 + thread % 32 / 4 + 8 * half;
       float left[16];
@@ -109,6 +119,43 @@ void MultiplyWarpgroup(float (&d)[kElements], uint64_t a, uint64_t b, bool accum
         }
         to[i] = static_cast<float>(sum);
       }
+    }
+  });
+}
+
+// A lane's left operand, and those of the four lanes that hold its rows.
+struct LeftOperand {
+  const uint32_t* mine;
+  const uint32_t* quad[4];
+};
+
+template <int kElements>
+void MultiplyRows(float (&d)[kElements], const uint32_t (&a)[4], uint64_t b, bool accumulate) {
+  LeftOperand left{a, {}};
+  emulator::MeetWarp("wgmma", &left, [](void** brought, int count) {
+    for (int lane = 0; lane < count; ++lane) {
+      for (int i = 0; i < 4; ++i) {
+        static_cast<LeftOperand*>(brought[lane])->quad[i] =
+            static_cast<LeftOperand*>(brought[lane / 4 * 4 + i])->mine;
+      }
+    }
+  });
+  float* to = d;
+  const uint64_t columns_stride = (b >> 48) * 1024;
+  const uint64_t address = b & ((uint64_t{1} << 48) - 1);
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  emulator::QueueProduct([=] {
+    for (int i = 0; i < kElements; ++i) {
+      const int half = i / 2 % 2;
+      const int column = i / 4 * 8 + lane % 4 * 2 + i % 2;
+      const uint64_t from = address + static_cast<uint64_t>(column / 64) * columns_stride;
+      double sum = accumulate ? to[i] : 0.0;
+      for (int k = 0; k < 16; ++k) {
+        const uint32_t pair = left.quad[k % 8 / 2][k / 8 * 2 + half];
+        const float element = std::bit_cast<float>(k % 2 == 0 ? pair << 16 : pair & 0xffff0000u);
+        sum += static_cast<double>(element) * ElementOf(from, k, column % 64);
+      }
+      to[i] = static_cast<float>(sum);
     }
   });
 }
