@@ -47,6 +47,12 @@ class Allotter {
                        [](bool is_left) { return is_left; });
   }
 
+  // That a rank of the block is in this state.
+  bool Has(const GangBlock& block, RankState state) const {
+    const auto begin = ranks_.begin() + block.begin;
+    return std::find(begin, begin + block.degree, state) != begin + block.degree;
+  }
+
   void Take(const GangBlock& block, bool take) {
     std::fill(left_.begin() + block.begin, left_.begin() + block.begin + block.degree, !take);
     ranks_left_ += take ? -block.degree : block.degree;
@@ -116,12 +122,15 @@ class Allotter {
   // A block of twice the size for who has this one: around it, or elsewhere; degree 0: none.
   GangBlock Twice(const GangBlock& block, const GangAsk& ask) {
     const int32_t degree = 2 * block.degree;
+    const bool has_idle = Has(block, RankState::kIdle);
     GangBlock found;
     Take(block, false);
     for (int32_t begin = 0; begin + degree <= size(); begin += degree) {
       const bool here = ask.at >= begin && ask.at < begin + degree;
       const bool around = block.begin / degree * degree == begin;
       if (!IsLeft(begin, degree) || (!here && !ask.moves)) continue;
+      // Nobody gives up what is idle, which another would widen over, to wait for what is not.
+      if (!around && has_idle && Has({begin, degree}, RankState::kBusy)) continue;
       if (found.degree == 0 || around) found = {begin, degree};
     }
     Take(block, true);

@@ -50,8 +50,9 @@ int32_t WidestBlock(const std::vector<RankState>& ranks);
 
 // Gives each job, in the order of `asks`, an aligned block of ranks that no other has: as many as
 // it needs, or the most that there are down to its least; then doubles the blocks of those that
-// gain most by it while the ranks beside them are left. Where a job may choose, it takes idle
-// ranks, then its slot's, then those that leave the largest blocks whole.
+// gain most by it while the ranks beside them are left, or as many elsewhere that are as idle.
+// Where a job may choose, it takes idle ranks, then its slot's, then those that leave the largest
+// blocks whole.
 std::vector<GangBlock> AllotGang(const std::vector<RankState>& ranks,
                                  const std::vector<GangAsk>& asks);
 

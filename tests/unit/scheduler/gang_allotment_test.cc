@@ -87,5 +87,20 @@ TEST(GangAllotmentTest, PrefersWhatIsIdleNow) {
   ExpectBlock(AllotGang(ranks, {fixed})[0], 1, 1);
 }
 
+TEST(GangAllotmentTest, WhoHasIdleRanksDoesNotLeaveThemForBusyOnes) {
+  // Either might have the two that are busy; then the other would have both that are idle.
+  const std::vector<RankState> ranks = {kBusy, kBusy, kIdle, kIdle};
+  const auto blocks = AllotGang(ranks, {Wide(1), Wide(1)});
+  ExpectBlock(blocks[0], 2, 1);
+  ExpectBlock(blocks[1], 3, 1);
+  // One alone is widened where it is.
+  ExpectBlock(AllotGang(ranks, {Wide(1)})[0], 0, 4);
+  // Who waits for a busy one anyway may go.
+  const std::vector<RankState> busy = {kBusy, kAbsent, kBusy, kBusy};
+  GangAsk there = Wide(1);
+  there.at = 0;
+  ExpectBlock(AllotGang(busy, {there})[0], 2, 2);
+}
+
 }  // namespace
 }  // namespace darkroom::scheduler
