@@ -240,8 +240,9 @@ GangAsk Scheduler::AskOf(int64_t id, const Gang& gang, const DegreeTables& table
     ask.need = degree;
   }
   if (!in_quantum) ask.least = fastest;
-  if (!in_time || Broken(Rule::kGangSmallest)) ask.need = fastest;
+  if (!in_time) ask.need = fastest;
   ask.asked = ask.need;
+  if (Broken(Rule::kGangSmallest)) ask.need = fastest;
   ask.need = std::max(ask.need, ask.least);
   return ask;
 }

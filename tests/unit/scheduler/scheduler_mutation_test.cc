@@ -61,7 +61,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Mutant{Rule::kWeightsStay, "G13"}, Mutant{Rule::kWeightsTurn, "G14"},
                       Mutant{Rule::kRevokedFree, "revocation"}, Mutant{Rule::kRevokedStep, "G9"},
                       Mutant{Rule::kGangBound, "G1"}, Mutant{Rule::kGangCharges, "G7"},
-                      Mutant{Rule::kGangIdle, "gang"}, Mutant{Rule::kGuaranteedAlone, "G6"}));
+                      Mutant{Rule::kGangIdle, "gang"}, Mutant{Rule::kGangSmallest, "degree"},
+                      Mutant{Rule::kGuaranteedAlone, "G6"}));
 
 }  // namespace
 }  // namespace darkroom::scheduler

@@ -295,6 +295,7 @@ class World {
     const auto invariants = scheduler_.BrokenInvariants();
     if (!invariants.empty()) Break("bookkeeping", invariants.front());
     CheckNoIdleReplica();
+    CheckNotTooWide();
   }
 
   // ---- commands ----
@@ -464,6 +465,42 @@ class World {
     if (!InTimeAt(replica, head, plan.items.front().step, 1)) {
       needed_.insert({plan.replica, plan.sequence});
     }
+    const int32_t half = degree / 2;
+    if (InTimeAt(replica, head, plan.items.front().step, half) &&
+        FitsQuantum(replica.spec, head, half)) {
+      wide_.push_back(plan);
+    }
+  }
+
+  // Nobody has more accelerators than it asks for while a job for which one is enough stands still.
+  // Others may: who asks for more may wait until so many are idle, beside ranks that it cannot use.
+  // Where a rank is idle it is not for the width that anybody waits; that is G1's to bound.
+  void CheckNotTooWide() {
+    const std::vector<RunPlan> wide = std::exchange(wide_, {});
+    const bool idle = std::any_of(live_.begin(), live_.end(), [](const auto& of) {
+      return of.second.plans.empty() && of.second.helps == kNowhere;
+    });
+    if (idle) return;
+    for (const RunPlan& plan : wide) {
+      const LiveReplica& replica = live_.at(plan.replica);
+      for (const auto& [id, job] : jobs_) {
+        if (MightComeTo(replica, id, job) && FitsQuantum(replica.spec, job, 1) &&
+            InTimeAt(replica, job, job.next.step, 1)) {
+          Break("degree", absl::StrCat("job ", id, " stands still beside ", DegreeOf(plan),
+                                       " accelerators for one that needs fewer"));
+        }
+      }
+    }
+  }
+
+  // A step takes no longer than a quantum may at that degree, or at a smaller one.
+  static bool FitsQuantum(const ReplicaSpec& spec, const LiveJob& job, int32_t degree) {
+    for (; degree >= 1 && spec.quantum_ns_max > 0; degree /= 2) {
+      const int64_t step_ns =
+          CostAt(spec, Stage::kDenoise, job.spec.step_tokens, static_cast<size_t>(degree));
+      if (step_ns <= spec.quantum_ns_max) return true;
+    }
+    return spec.quantum_ns_max == 0;
   }
 
   // Whether the job ends in time at that degree, whatever its error was when it came.
@@ -597,9 +634,7 @@ class World {
   // Empty: nothing that it might run.
   std::string WhatWaitsFor(ReplicaId id, const LiveReplica& replica) const {
     const auto fits_alone = [&](const LiveJob& job) {
-      return replica.spec.gang < 0 || replica.spec.quantum_ns_max == 0 ||
-             Cost(replica.spec, Stage::kDenoise, job.spec.step_tokens) <=
-                 replica.spec.quantum_ns_max;
+      return replica.spec.gang < 0 || FitsQuantum(replica.spec, job, 1);
     };
     for (const auto& [job_id, job] : jobs_) {
       if (job.replica == id && !job.finishing && fits_alone(job)) {
@@ -681,6 +716,7 @@ class World {
   std::map<TenantId, double> weights_;        // but 1
   std::map<JobId, int64_t> caps_;
   std::set<std::pair<ReplicaId, uint64_t>> needed_;  // plans whose first job needs its helpers
+  std::vector<RunPlan> wide_;                        // of this event, wider than anybody asked
   int64_t longest_ns_ = 0;
   std::string broken_;
   std::string written_;
