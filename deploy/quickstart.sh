@@ -63,8 +63,8 @@ done
 
 # The command line waits until the model is loaded.
 timeout "$generate_seconds_max" build/bin/darkroom generate \
-  --server "127.0.0.1:$(head -n 1 "$output/port")" --model "$(basename "$model")" --prompt "$prompt" \
-  --seed 7 --out "$picture" </dev/null
+  --server "127.0.0.1:$(head -n 1 "$output/port")" --model "$(basename "$model")" \
+  --prompt "$prompt" --seed 7 --out "$picture" </dev/null
 
 echo "quickstart: stopping darkroomd"
 kill -TERM "$daemon_pid"

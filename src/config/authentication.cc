@@ -67,7 +67,9 @@ absl::StatusOr<v1::Role> ResolveRole(const std::string& field, const std::string
 absl::StatusOr<Config::Certificate> ResolveCertificate(const v1::CertificateConfig& proto,
                                                        const std::string& path,
                                                        const Config& config) {
-  if (proto.uri().empty()) return Missing(path + ".uri", "it tells which certificate is meant");
+  if (proto.identity().empty()) {
+    return Missing(path + ".identity", "it tells which certificate is meant");
+  }
   auto role = ResolveRole(path + ".role", proto.role());
   if (!role.ok()) return role.status();
   if (!IsTenantRole(*role) && !proto.tenant().empty()) {
@@ -84,7 +86,7 @@ absl::StatusOr<Config::Certificate> ResolveCertificate(const v1::CertificateConf
                      "must be one of those in tenants; " + Nearest(proto.tenant(), names));
     }
   }
-  return Config::Certificate{proto.uri(), proto.tenant(), *role};
+  return Config::Certificate{proto.identity(), proto.tenant(), *role};
 }
 
 }  // namespace
@@ -107,8 +109,9 @@ absl::StatusOr<Config::Authentication> ResolveAuthentication(const v1::DaemonCon
     const std::string path = absl::StrCat("authentication.certificates[", i, "]");
     auto certificate = ResolveCertificate(given.certificates(i), path, config);
     if (!certificate.ok()) return certificate.status();
-    if (!uris.insert(certificate->uri).second) {
-      return Invalid(path + ".uri", Shown(certificate->uri), "must be unlike every other one's");
+    if (!uris.insert(certificate->identity).second) {
+      return Invalid(path + ".identity", Shown(certificate->identity),
+                     "must be unlike every other one's");
     }
     authentication.certificates.push_back(*std::move(certificate));
   }

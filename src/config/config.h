@@ -39,8 +39,8 @@ struct Config {
     std::string role_claim;
   };
   struct Certificate {
-    std::string uri;
-    std::string tenant;  // empty for a role that acts for none
+    std::string identity;  // a URI
+    std::string tenant;    // empty for a role that acts for none
     v1::Role role = v1::ROLE_TENANT_USER;
   };
   struct Authentication {

@@ -7,12 +7,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
+#include "config/limits.h"
 
 namespace darkroom {
 namespace {
 
 constexpr char kGrpcDefault[] = "127.0.0.1:50051";
-constexpr int kPortMax = 65'535;
 
 absl::Status Invalid(const std::string& field, const std::string& given,
                      const std::string& wanted) {
@@ -41,7 +41,8 @@ int PortOf(const std::string& address) {
   int port = -1;
   const char* end = address.data() + address.size();
   const auto parsed = std::from_chars(address.data() + colon + 1, end, port);
-  return parsed.ec == std::errc() && parsed.ptr == end && port >= 0 && port <= kPortMax ? port : -1;
+  return parsed.ec == std::errc() && parsed.ptr == end && port >= 0 && port <= kConfigPortMax ? port
+                                                                                              : -1;
 }
 
 // `is_guarded`: calls are encrypted and authenticated.
@@ -80,7 +81,7 @@ absl::StatusOr<Config::Tls> ResolveTls(const v1::TlsConfig& proto) {
 // The port after the other, which is nobody's to find where that is a free one.
 std::string AdminDefault(const std::string& grpc) {
   const int port = PortOf(grpc);
-  return absl::StrCat("127.0.0.1:", port == 0 || port == kPortMax ? 0 : port + 1);
+  return absl::StrCat("127.0.0.1:", port == 0 || port == kConfigPortMax ? 0 : port + 1);
 }
 
 }  // namespace

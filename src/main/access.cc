@@ -58,7 +58,7 @@ absl::StatusOr<Access> OpenAccess(const Config& config, GenerationStore& store,
     options.tokens = *std::move(tokens);
   }
   for (const auto& certificate : config.authentication->certificates) {
-    options.certificates.push_back({certificate.uri, certificate.tenant, certificate.role});
+    options.certificates.push_back({certificate.identity, certificate.tenant, certificate.role});
   }
   access.authenticator = std::make_unique<CredentialAuthenticator>(std::move(options), clock);
   return access;

@@ -113,6 +113,14 @@ Gateway::Options GatewayOptionsFrom(const Config& config, const Access& access, 
   return options;
 }
 
+MediaPool::Options MediaOptionsFrom(const Config& config) {
+  MediaPool::Options options;
+  options.decoder.program = config.media.program;
+  options.decoder.args = {"--log-level", config.log.level};
+  if (config.log.json) options.decoder.args.emplace_back("--log-json");
+  return options;
+}
+
 // Each picture that waits with its generation is a descriptor: what the system allows is taken, as
 // far as it goes.
 void RaiseFileLimit() {
@@ -201,11 +209,7 @@ absl::Status Run(const DaemonFlags& flags, Signals& signals) {
   StoreThread store(*std::move(sqlite));
   LocalKeys keys(store, *access->ring, Clock::Real());
 
-  MediaPool::Options media_options;
-  media_options.decoder.program = config.media.program;
-  media_options.decoder.args = {"--log-level", config.log.level};
-  if (config.log.json) media_options.decoder.args.emplace_back("--log-json");
-  auto pictures = std::make_unique<MediaPool>(media_options);
+  auto pictures = std::make_unique<MediaPool>(MediaOptionsFrom(config));
   engine::LocalAssets::Options asset_options;
   asset_options.retention_ns = int64_t{config.store.asset_retention_hours} * 3600 * 1'000'000'000;
   asset_options.quota_bytes = config.limits.asset_bytes_per_tenant;

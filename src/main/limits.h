@@ -16,6 +16,9 @@ inline constexpr int kFilesMax = 65'536;
 inline constexpr size_t kPictureFileBytesMax = size_t{256} << 20;
 inline constexpr size_t kInlinePictureBytesMax = size_t{3} << 19;
 
+// A file with a key or a certificate that the command line reads.
+inline constexpr size_t kCredentialFileBytesMax = size_t{1} << 20;
+
 // `darkroom eval`: pictures that are generated at once, and bytes of one as the server sends it.
 inline constexpr int kEvalInFlightMax = 64;
 inline constexpr size_t kEvalPictureBytesMax = size_t{64} << 20;

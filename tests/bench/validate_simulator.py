@@ -174,7 +174,7 @@ it tells a machine whose speed drifts from a simulator that is wrong.
 
 As the clients saw it, from sending to the end: {clients}.
 Overheads at the last load, microseconds: {json.dumps(overheads)}.
-Machine: {platform.machine()}, {platform.platform()}.
+Machine: {platform.machine()}, {platform.system()} {platform.release().split("-")[0]}.
 
 Made by `{command}`.
 """

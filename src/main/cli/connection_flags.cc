@@ -10,12 +10,12 @@
 #include "base/error.h"
 #include "base/resource_name.h"
 #include "main/cli/output.h"
+#include "main/limits.h"
 
 namespace darkroom::cli {
 namespace {
 
 constexpr char kDefaultPort[] = ":50051";
-constexpr size_t kFileBytesMax = 1 << 20;
 
 // Empty when it is one.
 std::string IsTenantId(const std::string& text) {
@@ -26,7 +26,7 @@ absl::StatusOr<std::string> ReadText(const std::string& path) {
   if (path.empty()) return std::string();
   std::ifstream file(path, std::ios::binary);
   std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!file.is_open() || text.empty() || text.size() > kFileBytesMax) {
+  if (!file.is_open() || text.empty() || text.size() > kCredentialFileBytesMax) {
     return absl::Status(
         Error(absl::StatusCode::kInvalidArgument, "FILE_UNREADABLE",
               absl::StrCat("\"", Printable(path, 200),

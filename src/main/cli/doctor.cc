@@ -19,15 +19,23 @@ std::string OwnFolder() {
   return std::filesystem::read_symlink("/proc/self/exe", error).parent_path().string();
 }
 
-Finding Server(const Session& session, const absl::StatusOr<v1::ServerInfo>& info) {
+// A server that does not answer, or does not tell us about itself.
+Finding ServerWithoutInfo(const Session& session, const absl::Status& models,
+                          const absl::Status& info) {
+  if (!models.ok()) {
+    const bool is_there = ErrorReason(models) != "SERVER_UNREACHABLE";
+    return {Level::kMissing, "server", std::string(models.message()),
+            is_there ? "give a key: --key-file FILE" : "start one with: darkroomd --model DIR"};
+  }
+  return {Level::kOk, "server",
+          absl::StrCat(session.client.server(), " answers; what it tells operators, at ",
+                       session.client.admin_server(), ": ", std::string(info.message())),
+          ""};
+}
+
+Finding Server(const Session& session, const v1::ServerInfo* info) {
   Finding finding;
   finding.subject = "server";
-  if (!info.ok()) {
-    finding.level = Level::kMissing;
-    finding.text = std::string(info.status().message());
-    finding.fix = "start one with: darkroomd --model DIR";
-    return finding;
-  }
   int ready = 0;
   for (const auto& worker : info->workers()) {
     ready += worker.state() == v1::ServerInfo::Worker::STATE_READY ? 1 : 0;
@@ -46,17 +54,13 @@ Finding Server(const Session& session, const absl::StatusOr<v1::ServerInfo>& inf
   return finding;
 }
 
-std::vector<Finding> Models(const absl::StatusOr<std::vector<v1::Model>>& models) {
-  if (!models.ok()) {
-    return {{Level::kMissing, "models", std::string(models.status().message()),
-             "see the line about the server"}};
-  }
-  if (models->empty()) {
+std::vector<Finding> Models(const std::vector<v1::Model>& models) {
+  if (models.empty()) {
     return {{Level::kMissing, "models", "the server serves none",
              "start it with: darkroomd --model DIR"}};
   }
   std::vector<Finding> findings;
-  for (const v1::Model& model : *models) {
+  for (const v1::Model& model : models) {
     Finding finding;
     finding.subject = absl::StrCat("model ", IdOf(model.name()));
     switch (model.state()) {
@@ -95,10 +99,12 @@ void Print(const Finding& finding, const Output& output) {
 
 int RunDoctor(Session& session) {
   std::vector<Finding> findings = InspectMachine(OwnFolder());
+  const auto models = session.client.ListModels();
   const auto info = session.client.GetServerInfo();
-  findings.push_back(Server(session, info));
-  if (info.ok()) {
-    for (const Finding& finding : Models(session.client.ListModels())) findings.push_back(finding);
+  findings.push_back(info.ok() ? Server(session, &*info)
+                               : ServerWithoutInfo(session, models.status(), info.status()));
+  if (models.ok()) {
+    for (const Finding& finding : Models(*models)) findings.push_back(finding);
   }
   int exit_code = 0;
   for (const Finding& finding : findings) {

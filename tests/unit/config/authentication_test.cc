@@ -69,7 +69,7 @@ TEST(AuthenticationTest, CertificatesNeedAUriARoleAndItsTenant) {
     return Problem(
         [&](v1::AuthenticationConfig& proto) {
           auto* certificate = proto.add_certificates();
-          certificate->set_uri(uri);
+          certificate->set_identity(uri);
           certificate->set_tenant(tenant);
           certificate->set_role(role);
         },
@@ -77,7 +77,7 @@ TEST(AuthenticationTest, CertificatesNeedAUriARoleAndItsTenant) {
   };
   EXPECT_EQ(with("spiffe://a", "studio", ""), "");
   EXPECT_EQ(with("spiffe://a", "", "operator"), "");
-  EXPECT_THAT(with("", "studio", ""), HasSubstr("certificates[0].uri is not set"));
+  EXPECT_THAT(with("", "studio", ""), HasSubstr("certificates[0].identity is not set"));
   EXPECT_THAT(with("spiffe://a", "", "tenant_admin"), HasSubstr(".tenant is not set"));
   EXPECT_THAT(with("spiffe://a", "studoi", ""), HasSubstr("nearest: \"studio\""));
   EXPECT_THAT(with("spiffe://a", "studio", "operator"), HasSubstr("must be left out"));
@@ -85,7 +85,7 @@ TEST(AuthenticationTest, CertificatesNeedAUriARoleAndItsTenant) {
   EXPECT_THAT(with("spiffe://a", "studio", "", false), HasSubstr("client_ca is not set"));
   EXPECT_THAT(Problem([](v1::AuthenticationConfig& proto) {
                 for (int i = 0; i < 2; ++i) {
-                  proto.add_certificates()->set_uri("spiffe://a");
+                  proto.add_certificates()->set_identity("spiffe://a");
                   proto.mutable_certificates(i)->set_tenant("studio");
                 }
               }),

@@ -48,10 +48,12 @@ class CliProgramTest : public ::testing::Test {
     engine_ = std::make_unique<FakeEngine>(options);
     Gateway::Options gateway_options;
     gateway_options.address = "127.0.0.1:0";
+    gateway_options.admin_address = "127.0.0.1:0";
     auto gateway = Gateway::Start(gateway_options, *engine_, Clock::Real());
     ASSERT_TRUE(gateway.ok()) << gateway.status();
     gateway_ = *std::move(gateway);
     server_ = absl::StrCat("127.0.0.1:", gateway_->port());
+    admin_server_ = absl::StrCat("127.0.0.1:", gateway_->admin_port());
   }
   static FakeEngine::Options Manual() {
     FakeEngine::Options options;
@@ -62,7 +64,8 @@ class CliProgramTest : public ::testing::Test {
   std::unique_ptr<Subprocess> Run(std::vector<std::string> arguments, bool terminal = false) {
     arguments.insert(arguments.begin(), DARKROOM_BIN_DIR "/darkroom");
     Subprocess::Options options;
-    options.environment = {"DARKROOM_SERVER=" + server_, "TZ=UTC"};
+    options.environment = {"DARKROOM_SERVER=" + server_, "DARKROOM_ADMIN_SERVER=" + admin_server_,
+                           "TZ=UTC"};
     options.terminal = terminal;
     return std::make_unique<Subprocess>(arguments, options);
   }
@@ -92,7 +95,8 @@ class CliProgramTest : public ::testing::Test {
   std::string folder_;
   std::unique_ptr<FakeEngine> engine_;
   std::unique_ptr<Gateway> gateway_;
-  std::string server_ = "127.0.0.1:1";  // nobody listens there
+  std::string server_ = "127.0.0.1:1";        // nobody listens there
+  std::string admin_server_ = "127.0.0.1:1";  // nor there
 };
 
 TEST_F(CliProgramTest, GenerateWritesTheFileAndPrintsItsPathLast) {
@@ -400,6 +404,12 @@ TEST_F(CliProgramTest, DoctorTellsWhatIsMissing) {
     }
   }
   EXPECT_TRUE(saw_server && saw_model);
+  // Who may not ask what operators may is not told that the server is missing.
+  admin_server_ = "127.0.0.1:1";
+  const auto tenant = Run({"doctor"});
+  tenant->Wait();
+  EXPECT_THAT(tenant->out(), HasSubstr("ok       server           " + server_ + " answers"));
+  EXPECT_THAT(tenant->out(), HasSubstr("model dit"));
 }
 
 }  // namespace

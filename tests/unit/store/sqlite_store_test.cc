@@ -160,14 +160,14 @@ TEST_F(SqliteStoreTest, RefusesNewerVersions) {
   MakeStore();
   Sql("PRAGMA user_version = 1000");
   ExpectRefused(absl::StatusCode::kFailedPrecondition, "STORE_VERSION_UNSUPPORTED");
-  Sql("PRAGMA user_version = 2");
+  Sql("PRAGMA user_version = 3");
   EXPECT_TRUE(Open().ok());
 }
 
 TEST_F(SqliteStoreTest, BringsAnOlderVersionUpAndKeepsWhatItHas) {
   MakeStore();
-  // As it was before there were assets.
-  Sql("DROP TABLE assets; PRAGMA user_version = 1");
+  // As it was before there were assets and keys.
+  Sql("DROP TABLE assets; DROP TABLE api_keys; PRAGMA user_version = 1");
   const auto store = Open();
   ASSERT_TRUE(store.ok()) << store.status();
   EXPECT_TRUE((*store)->Get(NameOf("g3")).ok());
@@ -178,6 +178,7 @@ TEST_F(SqliteStoreTest, BringsAnOlderVersionUpAndKeepsWhatItHas) {
   const absl::Status put = (*store)->Transact(
       [&] { return (*store)->assets().PutAsset(asset, now, now + absl::Hours(1), 1000).status(); });
   EXPECT_TRUE(put.ok()) << put;
+  EXPECT_EQ(*(*store)->keys().CountKeys(""), 0);
 }
 
 TEST_F(SqliteStoreTest, RefusesWhatIsNoDatabase) {
