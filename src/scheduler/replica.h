@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <optional>
 #include <set>
 #include <tuple>
@@ -63,6 +64,17 @@ struct Plan {
   std::vector<PlanItem> items;
 
   int32_t degree() const { return 1 + static_cast<int32_t>(helpers.size()); }
+  // The most that each item pays of a quantum that takes so long: its price alone at that pace, but
+  // for who asked for the helpers.
+  std::vector<int64_t> Caps(int64_t duration_ns) const {
+    std::vector<int64_t> caps;
+    for (const PlanItem& item : items) {
+      const auto paced_ns = static_cast<__int128>(item.solo_ns) * duration_ns;
+      caps.push_back(static_cast<int64_t>(paced_ns / std::max<int64_t>(1, predicted_ns)) + 1);
+    }
+    if (first_pays) caps.front() = std::numeric_limits<int64_t>::max();
+    return caps;
+  }
 };
 
 // Replicas that may run quanta together.
@@ -87,6 +99,7 @@ struct Group {
   // Started jobs between two of their steps that may go on elsewhere, by their bits.
   absl::btree_map<NumericsKey, WaitQueue> started;
   absl::btree_set<ReplicaId> replicas;
+  int gang_replicas = 0;  // of them that may run a quantum together with others
   // Those with room for a plan, by plans they have: where a new job looks first.
   absl::btree_set<std::pair<int, ReplicaId>> hungry;
   // The hardware whose costs predict what waits; of the first replica that came.

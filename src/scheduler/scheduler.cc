@@ -62,12 +62,16 @@ void Scheduler::On(const ReplicaAttached& event, std::vector<Command>&) {
   }
   if (event.spec.models.empty()) AddCosts(event.spec, 0);
   // Before anybody's costs are asked for again, which the degrees are part of.
-  if (event.spec.gang >= 0) JoinGang(event.replica, replica);
+  const bool widens = event.spec.gang >= 0 && JoinGang(event.replica, replica);
   const std::vector<GroupKey> serves = std::move(replica.groups);
   replica.groups.clear();
   for (const GroupKey& key : serves) {
     Join(event.replica, replica, key);
     JoinAdapters(event.replica, replica, key);
+  }
+  if (widens) {
+    // What waited for workers may now be in time.
+    for (const GroupKey& key : replica.groups) Rekey(groups_[key], key);
   }
   touched_replicas_.insert(event.replica);
 }
@@ -91,7 +95,11 @@ void Scheduler::On(const ReplicaLost& event, std::vector<Command>& commands) {
     }
   }
   MoveProtected();
-  for (const GroupKey& key : replica.groups) groups_[key].replicas.erase(event.replica);
+  for (const GroupKey& key : replica.groups) {
+    Group& group = groups_[key];
+    group.replicas.erase(event.replica);
+    if (replica.spec.gang >= 0) --group.gang_replicas;
+  }
   for (const JobId id : stranded) {
     const auto job = jobs_.find(id);
     if (job != jobs_.end() && job->second.replica != kNowhere) {
@@ -261,15 +269,10 @@ void Scheduler::On(const PlanFinished& event, std::vector<Command>& commands) {
   // alone at this quantum's pace; but who asked for helpers pays what they cost above that.
   const int64_t duration_ns = std::max<int64_t>(0, event.duration_ns);
   std::vector<int64_t> weights(plan.items.size(), 0);
-  std::vector<int64_t> caps(plan.items.size(), 0);
   int64_t tokens_run = 0;
   for (size_t i = 0; i < plan.items.size() && i < event.items.size(); ++i) {
     if (event.items[i].outcome == PlanFinished::Outcome::kSkipped) continue;
     weights[i] = plan.items[i].weight;
-    caps[i] = static_cast<int64_t>(static_cast<__int128>(plan.items[i].solo_ns) * duration_ns /
-                                   std::max<int64_t>(1, plan.predicted_ns)) +
-              1;
-    if (i == 0 && plan.first_pays) caps[i] = std::numeric_limits<int64_t>::max();
     tokens_run += plan.items[i].tokens;
   }
   // A quantum that some were taken out of measures nothing: nobody knows how much of it they ran.
@@ -282,7 +285,7 @@ void Scheduler::On(const PlanFinished& event, std::vector<Command>& commands) {
     }
   }
   const int64_t billed_ns = BilledNanos(plan, duration_ns);
-  std::vector<int64_t> shares = SplitCapped(billed_ns, weights, caps);
+  std::vector<int64_t> shares = SplitCapped(billed_ns, weights, plan.Caps(duration_ns));
   if (Broken(Rule::kExactCharges) && !shares.empty()) shares[0] += shares[0] / 2;
   for (size_t i = 0; i < plan.items.size() && i < event.items.size(); ++i) {
     const PlanItem& item = plan.items[i];

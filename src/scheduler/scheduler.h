@@ -194,8 +194,9 @@ class Scheduler {
   // Puts the job on a replica's timeline, or tells the earliest deadline that one could promise.
   bool Place(Job& job, int64_t& earliest_ns);
   void SetCost(Job& job, int64_t hardware) const;
-  // The least that one step takes at any degree; `alone_ns` at one accelerator.
-  int64_t FastestStep(const JobSpec& spec, int64_t hardware, int64_t alone_ns) const;
+  // The least that one step takes at any degree that its replicas offer; `alone_ns` at one
+  // accelerator.
+  int64_t FastestStep(const Job& job, int64_t hardware, int64_t alone_ns) const;
   void FillDeadline(Job& job) const;
 
   // ---- predictions (scheduler_forecast.cc) ----
@@ -221,7 +222,8 @@ class Scheduler {
   // `looks`: jobs of it that are looked at.
   void GatherWaiting(ReplicaId id, const Replica& replica, const WaitQueue& queue, int looks,
                      int64_t start_ns);
-  void AddCandidate(Job& job, int64_t key, int64_t start_ns);
+  // `soonest_ns`: what is left of it as fast as can be here, with the prediction's error on top.
+  void AddCandidate(Job& job, int64_t key, int64_t start_ns, int64_t soonest_ns);
   // The candidate that goes first although it is not the first in order, or the first.
   size_t ChooseHead(Replica& replica, bool& from_reserve) const;
   bool MayHead(const Replica& replica, const Candidate& candidate) const;
@@ -250,7 +252,8 @@ class Scheduler {
   bool Outdated(ReplicaId id, Replica& replica, int64_t start_ns);
 
   // ---- gangs (scheduler_degree.cc) ----
-  void JoinGang(ReplicaId id, Replica& replica);
+  // True: it brings a degree that was not offered before.
+  bool JoinGang(ReplicaId id, Replica& replica);
   // The replica is lost, and with it the plan that it helped with.
   void LeaveGang(ReplicaId id, Replica& replica, std::vector<Command>& commands);
   // The helpers of a plan that ended or was lost are free again.

@@ -93,7 +93,7 @@ void Scheduler::SetCost(Job& job, int64_t hardware) const {
     cost.stage_ns[stage] = table.Predict(of, Tokens(spec, of), spec.adapter == 0 ? 0 : 1);
   }
   cost.fastest_step_ns =
-      FastestStep(spec, hardware, cost.stage_ns[static_cast<int>(Stage::kDenoise)]);
+      FastestStep(job, hardware, cost.stage_ns[static_cast<int>(Stage::kDenoise)]);
   job.cost = cost;
   if (config_.size_weight == 1.0) return;
   // In milliseconds, so that a place in the order keeps its digits as a whole number.

@@ -39,7 +39,7 @@ int32_t WidestAround(const std::vector<RankState>& ranks, int32_t rank) {
 
 // ---- members ----
 
-void Scheduler::JoinGang(ReplicaId id, Replica& replica) {
+bool Scheduler::JoinGang(ReplicaId id, Replica& replica) {
   Gang& gang = gangs_[replica.spec.gang];
   const auto rank = static_cast<size_t>(replica.spec.gang_rank);
   if (gang.members.size() <= rank) gang.members.resize(rank + 1, kNowhere);
@@ -48,7 +48,7 @@ void Scheduler::JoinGang(ReplicaId id, Replica& replica) {
   const bool fits = other == gang.members.end() || Alike(replicas_.at(*other).spec, replica.spec);
   if (gang.members[rank] != kNowhere || !fits) {
     replica.spec.gang = -1;
-    return;
+    return false;
   }
   gang.members[rank] = id;
   // It decides at every quantum's end, and a step runs whole: between its pieces it cannot change
@@ -56,6 +56,7 @@ void Scheduler::JoinGang(ReplicaId id, Replica& replica) {
   replica.spec.plans_in_flight_max = 1;
   gang.quantum_ns_max = std::exchange(replica.spec.quantum_ns_max, 0);
   gang.hardware = replica.spec.hardware;
+  const size_t offered = degree_costs_.size();
   for (const DegreeCost& degree : replica.spec.degrees) {
     if (degree.degree > static_cast<int32_t>(gang.members.size())) continue;
     for (const ModelId model : replica.spec.models) {
@@ -63,6 +64,7 @@ void Scheduler::JoinGang(ReplicaId id, Replica& replica) {
                                 degree.learned, replica.spec.adapter_ns);
     }
   }
+  return degree_costs_.size() > offered;
 }
 
 void Scheduler::LeaveGang(ReplicaId id, Replica& replica, std::vector<Command>& commands) {
@@ -126,14 +128,15 @@ void Scheduler::GatherGang(const Gang& gang) {
       const int64_t ends_ns = replica.BusyUntil(now_ns_, 1.0);
       if (first != jobs_.end() && first->second.replica == id &&
           first->second.next.stage != Stage::kMediaEncode) {
-        AddCandidate(first->second, OrderKey(first->second), ends_ns);
+        Job& job = first->second;
+        AddCandidate(job, OrderKey(job), ends_ns, SoonestNanosLeft(job));
       }
     }
     for (const JobId resident : replica.residents) {
       Job& job = jobs_.at(resident);
       // Those that may move are in a queue, in order.
       if (job.in_flight > 0 || job.waits || job.next.stage == Stage::kMediaEncode) continue;
-      AddCandidate(job, OrderKey(job), now_ns_);
+      AddCandidate(job, OrderKey(job), now_ns_, SoonestNanosLeft(job));
     }
   }
   if (any == nullptr) return;
@@ -170,7 +173,7 @@ void Scheduler::GatherGangQueue(int64_t id, const WaitQueue& queue, int looks) {
         tenant.running + slots_taken_[job.spec.tenant]++ >= tenant.limits.running_max) {
       return true;
     }
-    AddCandidate(job, job.wait_key, now_ns_);
+    AddCandidate(job, job.wait_key, now_ns_, SoonestNanosLeft(job));
     return true;
   };
   for (int rank = 0; rank < kLanes; ++rank) queue.Visit(LaneOfRank(rank), visit);
@@ -181,8 +184,11 @@ void Scheduler::GatherGangQueue(int64_t id, const WaitQueue& queue, int looks) {
   if (oldest != 0 && !there) visit(oldest);
 }
 
-int64_t Scheduler::FastestStep(const JobSpec& spec, int64_t hardware, int64_t alone_ns) const {
-  if (spec.segments > 1) return alone_ns;
+int64_t Scheduler::FastestStep(const Job& job, int64_t hardware, int64_t alone_ns) const {
+  const JobSpec& spec = job.spec;
+  if (spec.segments > 1 || degree_costs_.empty()) return alone_ns;
+  const auto group = groups_.find(GroupOf(job));
+  if (group == groups_.end() || group->second.gang_replicas == 0) return alone_ns;
   int64_t least_ns = alone_ns;
   const int64_t tokens = Tokens(spec, Stage::kDenoise);
   const size_t adapters = spec.adapter == 0 ? 0 : 1;

@@ -92,7 +92,7 @@ bool Scheduler::DispatchOne(ReplicaId id, std::vector<Command>& commands) {
   if (Broken(Rule::kWorkConserving) && now_ns_ % 7 == 0) return false;
   if (DispatchMedia(id, replica, commands)) return true;
   // What has guarantees runs alone, as they were promised.
-  if (replica.spec.gang >= 0 && (replica.timeline.empty() || Broken(Rule::kGuaranteedAlone))) {
+  if (replica.spec.gang >= 0 && replica.timeline.empty()) {
     DispatchGang(replica.spec.gang, commands);
     return false;
   }
@@ -160,11 +160,12 @@ void Scheduler::Gather(ReplicaId id, Replica& replica, int64_t start_ns) {
     // Past its last stage here it only waits for its plan to come back.
     if (job.next.stage == Stage::kMediaEncode || !Serves(replica.spec, job.next.stage)) continue;
     if (!HasWeights(id, job)) continue;
-    AddCandidate(job, OrderKey(job), start_ns);
+    AddCandidate(job, OrderKey(job), start_ns, SafeNanosLeft(job));
   }
   for (const Timeline::Entry& entry : replica.timeline.entries()) {
     Job& job = jobs_.at(entry.job);
-    if (job.replica == kNowhere && !job.spec.held) AddCandidate(job, OrderKey(job), start_ns);
+    if (job.replica != kNowhere || job.spec.held) continue;
+    AddCandidate(job, OrderKey(job), start_ns, SafeNanosLeft(job));
   }
   slots_free_ = static_cast<int>(replica.free_slots.size()) - replica.to_open;
   const int looks = LooksPerQueue(replica);
@@ -214,7 +215,7 @@ void Scheduler::GatherWaiting(ReplicaId id, const Replica& replica, const WaitQu
     if (taken >= SlotsLeft(replica, job.spec.tenant, started)) return true;
     ++taken;
     --free;
-    AddCandidate(job, job.wait_key, start_ns);
+    AddCandidate(job, job.wait_key, start_ns, SafeNanosLeft(job));
     candidates_.back().takes_slot = true;
     tokens_left -= Tokens(job.spec, Stage::kDenoise);
     return true;
@@ -229,11 +230,11 @@ void Scheduler::GatherWaiting(ReplicaId id, const Replica& replica, const WaitQu
   if (!there) visit(oldest);
 }
 
-void Scheduler::AddCandidate(Job& job, int64_t key, int64_t start_ns) {
+void Scheduler::AddCandidate(Job& job, int64_t key, int64_t start_ns, int64_t soonest_ns) {
   Candidate candidate;
   candidate.job = &job;
   candidate.key = key;
-  candidate.late = SoonestNanosLeft(job) > job.spec.deadline_ns - start_ns;
+  candidate.late = soonest_ns > job.spec.deadline_ns - start_ns;
   candidate.is_protected = fair_.Protected(job.spec.tenant);
   candidate.rank = RankOf(candidate.late, candidate.is_protected);
   candidate.step_ns_max = kUnlimited;
@@ -463,7 +464,11 @@ void Scheduler::SendPlan(ReplicaId id, Replica& replica, const Batch& batch,
   if (plan.adapters > 0) WeighAdapters(cost.adapter_ns(), batch.jobs, plan);
   std::vector<int64_t> weights;
   for (const PlanItem& item : plan.items) weights.push_back(item.weight);
-  const std::vector<int64_t> shares = SplitExactly(plan.billed_ns, weights);
+  // What is predicted for a gang's jobs is split as what they will be charged, or the difference
+  // would count as the cost model's error.
+  const std::vector<int64_t> shares =
+      plan.helpers.empty() ? SplitExactly(plan.billed_ns, weights)
+                           : SplitCapped(plan.billed_ns, weights, plan.Caps(plan.predicted_ns));
   for (size_t i = 0; i < plan.items.size(); ++i) {
     plan.items[i].predicted_share_ns = shares[i];
     fair_.Charge(plan.items[i].tenant, shares[i]);

@@ -236,6 +236,7 @@ class World {
       caps.erase(plan.items.front().job);
     }
     charged_ns_ = 0;
+    nobodys_ns_ = 0;
     caps_ = caps;
     Send(finished);
     caps_.clear();
@@ -243,6 +244,9 @@ class World {
     // Where nobody was there any more nobody pays, but for helpers that nobody asked for.
     if (any ? charged_ns_ != busy_ns : DegreeOf(plan) == 1 && charged_ns_ != 0) {
       Break("G7", absl::StrCat("charged ", charged_ns_, " of ", busy_ns));
+    }
+    if (all_needed_.erase({id, plan.sequence}) > 0 && any && nobodys_ns_ != 0) {
+      Break("G7", absl::StrCat("nobody pays for ", nobodys_ns_, " ns that a deadline asked for"));
     }
   }
 
@@ -349,6 +353,7 @@ class World {
   }
   void On(const Charge& charge) {
     charged_ns_ += charge.nanos;
+    if (charge.job == 0) nobodys_ns_ += charge.nanos;
     const auto cap = caps_.find(charge.job);
     if (cap != caps_.end() && charge.nanos > cap->second) {
       Break("G7",
@@ -465,6 +470,9 @@ class World {
     if (!InTimeAt(replica, head, plan.items.front().step, 1)) {
       needed_.insert({plan.replica, plan.sequence});
     }
+    if (NeedsAll(replica, head, plan.items.front().step, degree)) {
+      all_needed_.insert({plan.replica, plan.sequence});
+    }
     const int32_t half = degree / 2;
     if (InTimeAt(replica, head, plan.items.front().step, half) &&
         FitsQuantum(replica.spec, head, half)) {
@@ -503,17 +511,34 @@ class World {
     return spec.quantum_ns_max == 0;
   }
 
-  // Whether the job ends in time at that degree, whatever its error was when it came.
-  bool InTimeAt(const LiveReplica& replica, const LiveJob& job, int32_t step,
-                int32_t degree) const {
-    if (job.spec.deadline_ns == kNoDeadline) return false;
+  // What is left of the job at that degree, as predicted.
+  static double LeftNanosAt(const LiveReplica& replica, const LiveJob& job, int32_t step,
+                            int32_t degree) {
     const bool decodes = Needs(job.spec, Stage::kDecode);
     const auto tail_ns = static_cast<double>(
         decodes ? Cost(replica.spec, Stage::kDecode, Tokens(job.spec, Stage::kDecode)) : 0);
     const auto step_ns = static_cast<double>(
         CostAt(replica.spec, Stage::kDenoise, job.spec.step_tokens, static_cast<size_t>(degree)));
-    const double left_ns = (step_ns * (job.spec.steps - step) + tail_ns) * (1 + kErrorMax);
-    return trace_.pace == 1.0 && left_ns <= static_cast<double>(job.spec.deadline_ns - now_ns_);
+    return step_ns * (job.spec.steps - step) + tail_ns;
+  }
+
+  // Whether the job ends in time at that degree, whatever its error was when it came.
+  bool InTimeAt(const LiveReplica& replica, const LiveJob& job, int32_t step,
+                int32_t degree) const {
+    if (job.spec.deadline_ns == kNoDeadline || trace_.pace != 1.0) return false;
+    const double left_ns = LeftNanosAt(replica, job, step, degree) * (1 + kErrorMax);
+    return left_ns <= static_cast<double>(job.spec.deadline_ns - now_ns_);
+  }
+
+  // Whether it is in time at that degree, and at no smaller one, whatever its error was.
+  bool NeedsAll(const LiveReplica& replica, const LiveJob& job, int32_t step,
+                int32_t degree) const {
+    if (!InTimeAt(replica, job, step, degree)) return false;
+    const auto room_ns = static_cast<double>(job.spec.deadline_ns - now_ns_);
+    for (int32_t fewer = 1; fewer < degree; fewer *= 2) {
+      if (LeftNanosAt(replica, job, step, fewer) <= room_ns) return false;
+    }
+    return true;
   }
 
   void CheckBatch(const RunPlan& plan, const LiveReplica& replica) {
@@ -715,8 +740,10 @@ class World {
   std::multimap<int64_t, RevokePlan> asked_;  // without an answer, by when it comes
   std::map<TenantId, double> weights_;        // but 1
   std::map<JobId, int64_t> caps_;
-  std::set<std::pair<ReplicaId, uint64_t>> needed_;  // plans whose first job needs its helpers
-  std::vector<RunPlan> wide_;                        // of this event, wider than anybody asked
+  std::set<std::pair<ReplicaId, uint64_t>> needed_;      // plans whose first job needs its helpers
+  std::set<std::pair<ReplicaId, uint64_t>> all_needed_;  // and all of them to be in time
+  int64_t nobodys_ns_ = 0;
+  std::vector<RunPlan> wide_;  // of this event, wider than anybody asked
   int64_t longest_ns_ = 0;
   std::string broken_;
   std::string written_;

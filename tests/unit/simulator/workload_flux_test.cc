@@ -50,7 +50,7 @@ TEST(FluxWorkloadTest, OneLargePictureUsesTheWholeGang) {
   ASSERT_TRUE(workload.ok());
   // On one accelerator each, every one of 2048x2048 and of 1024x1024 is late.
   EXPECT_LT(Attainment(*workload, "srtf"), 0.6);
-  EXPECT_GT(Attainment(*workload, "tetriserve"), 0.95);
+  EXPECT_GT(Attainment(*workload, "tetriserve"), 0.9);
   EXPECT_GT(Attainment(*workload, "darkroom"), 0.95);
 }
 
