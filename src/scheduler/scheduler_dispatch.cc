@@ -86,13 +86,15 @@ bool Scheduler::DispatchOne(ReplicaId id, std::vector<Command>& commands) {
   if (it == replicas_.end()) return false;
   Replica& replica = it->second;
   if (replica.helps != kNowhere) return false;
+  // What has guarantees runs alone, as they were promised, and nobody waits for it any more.
+  const bool alone = replica.spec.gang < 0 || !replica.timeline.empty();
+  if (replica.spec.gang >= 0 && alone) DispatchGang(replica.spec.gang, commands);
   if (static_cast<int>(replica.plans.size()) >= replica.spec.plans_in_flight_max) return false;
   // Until the answer nobody knows from where its jobs go on.
   if (!replica.plans.empty() && replica.plans.back().revoking) return false;
   if (Broken(Rule::kWorkConserving) && now_ns_ % 7 == 0) return false;
   if (DispatchMedia(id, replica, commands)) return true;
-  // What has guarantees runs alone, as they were promised.
-  if (replica.spec.gang >= 0 && replica.timeline.empty()) {
+  if (!alone) {
     DispatchGang(replica.spec.gang, commands);
     return false;
   }

@@ -62,8 +62,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Mutant{Rule::kRevokedFree, "revocation"}, Mutant{Rule::kRevokedStep, "G9"},
                       Mutant{Rule::kGangBound, "G1"}, Mutant{Rule::kGangCharges, "G7"},
                       Mutant{Rule::kGangIdle, "gang"}, Mutant{Rule::kGangSmallest, "degree"},
-                      // It waits for the others of a gang before a guarantee is broken by it.
-                      Mutant{Rule::kGuaranteedAlone, "G1"}));
+                      Mutant{Rule::kGuaranteedAlone, "G6"}));
 
 }  // namespace
 }  // namespace darkroom::scheduler
