@@ -159,16 +159,9 @@ void Scheduler::GatherGangQueue(int64_t id, const WaitQueue& queue, int looks) {
   const Gang& gang = gangs_.at(id);
   const Replica& any = replicas_.at(*std::find_if(gang.members.begin(), gang.members.end(),
                                                   [](ReplicaId member) { return member >= 0; }));
-  const auto idle = std::count_if(gang.members.begin(), gang.members.end(), [&](ReplicaId member) {
-    return member != kNowhere && replicas_.at(member).Idle();
-  });
-  // As many as there are ranks may get some; the others are company for those that begin now.
-  const auto ranks = static_cast<int>(gang.members.size());
-  int64_t tokens_left = idle * kCandidateBatches * any.spec.step_tokens_max;
   int looked_at = 0;
-  int added = 0;
   const auto visit = [&](JobId waiting) {
-    if (++looked_at > looks || (added >= ranks && tokens_left <= 0)) return false;
+    if (++looked_at > looks) return false;
     Job& job = jobs_.at(waiting);
     const bool started = job.replica != kNowhere;
     const bool other_bits = job.numerics != 0 && job.numerics != any.spec.numerics;
@@ -181,15 +174,13 @@ void Scheduler::GatherGangQueue(int64_t id, const WaitQueue& queue, int looks) {
       return true;
     }
     AddCandidate(job, job.wait_key, now_ns_, SoonestNanosLeft(job));
-    tokens_left -= Tokens(job.spec, Stage::kDenoise);
-    ++added;
     return true;
   };
   for (int rank = 0; rank < kLanes; ++rank) queue.Visit(LaneOfRank(rank), visit);
   const JobId oldest = queue.OldestLateProtected().second;
   const bool there = std::any_of(candidates_.begin(), candidates_.end(),
                                  [&](const Candidate& c) { return c.job->spec.id == oldest; });
-  looked_at = added = 0;  // whatever was seen before it
+  looked_at = 0;  // whatever was seen before it
   if (oldest != 0 && !there) visit(oldest);
 }
 
