@@ -16,6 +16,7 @@
 #include "simulator/policies.h"
 #include "simulator/report.h"
 #include "simulator/simulation.h"
+#include "simulator/workload_flux.h"
 #include "simulator/workload_trace.h"
 #include "simulator/workload_video.h"
 
@@ -26,11 +27,12 @@ struct Flags {
   std::string trace;
   std::string format = "gentd26";
   std::string policy = "darkroom";
-  std::string step_table = "h200";
+  std::string step_table;
   std::string priority = "strict";
   std::string write_jobs;
   int seeds = 5;
   int first_seed = 1;
+  int degree = 1;
   double cost_error = 0;
   double burst_credit_s = 1000;
   int64_t warmup_jobs = 100;
@@ -42,14 +44,28 @@ struct Flags {
   std::string mix = "trace";
   simulator::TraceWorkloadOptions workload;
   simulator::VideoWorkloadOptions video;
+  simulator::FluxWorkloadOptions flux;
   simulator::DarkroomOptions darkroom;
 };
+
+void AddFluxFlags(CLI::App& app, Flags& flags) {
+  app.add_option("--rate", flags.flux.requests_per_minute, "of W2: pictures a minute")
+      ->check(CLI::Range(0.01, 1e6));
+  app.add_option("--slo-scale", flags.flux.slo_scale,
+                 "of W2: times 1.5, 2, 3 and 5 s, the deadlines by resolution")
+      ->check(CLI::Range(0.1, 1000.0));
+  app.add_option("--degree", flags.degree,
+                 "accelerators that run each batch together, of policies that keep to one number")
+      ->check(CLI::Range(1, simulator::kDegreeMax));
+  app.add_flag("--skewed", flags.flux.skewed, "W2 prefers large resolutions");
+}
 
 void AddTraceFlags(CLI::App& app, Flags& flags) {
   app.add_option("--trace", flags.trace, "requests to replay (see --format)");
   app.add_option("--workload", flags.mix,
-                 "trace: W1, a stretch of --trace; video: W3, pictures (--load) and clips")
-      ->check(CLI::IsMember({"trace", "video"}));
+                 "trace: W1, a stretch of --trace; flux: W2, FLUX at four resolutions; video: W3, "
+                 "pictures (--load) and clips")
+      ->check(CLI::IsMember({"trace", "flux", "video"}));
   app.add_option("--video-load", flags.video.video_load, "of W3: work of clips over capacity")
       ->check(CLI::Range(0.0, 10.0));
   app.add_option("--video-segments", flags.video.video_segments,
@@ -89,7 +105,8 @@ void AddFlags(CLI::App& app, Flags& flags) {
                  "one more tenant sends this share more requests in the middle third")
       ->check(CLI::Range(0.0, 100.0));
   app.add_option("--step-table", flags.step_table,
-                 "h200 (measured), no-launch-cost, or a file of degree,units,seconds");
+                 "h200 (measured), no-launch-cost, flux-h100 (W2's, by degree), "
+                 "flux-h100-compiled, or a file of degree,units,seconds");
   app.add_option("--cost-error", flags.cost_error, "deviation of true from predicted work")
       ->check(CLI::Range(0.0, 1.0));
   app.add_option("--seeds", flags.seeds, "runs, each with a stretch of the trace of its own")
@@ -134,7 +151,11 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
-absl::StatusOr<simulator::StepTable> ReadStepTable(const std::string& name) {
+absl::StatusOr<simulator::StepTable> ReadStepTable(const Flags& flags) {
+  const std::string otherwise = flags.mix == "flux" ? "flux-h100" : "h200";
+  const std::string& name = flags.step_table.empty() ? otherwise : flags.step_table;
+  if (name == "flux-h100") return simulator::StepTable::FluxH100();
+  if (name == "flux-h100-compiled") return simulator::StepTable::FluxH100(1.0);
   if (name == "h200") return simulator::StepTable::MeasuredH200();
   if (name == "no-launch-cost") return simulator::StepTable::WithoutLaunchCost();
   const auto text = ReadFile(name);
@@ -164,6 +185,13 @@ absl::StatusOr<simulator::Trace> ReadTrace(const Flags& flags) {
 absl::StatusOr<simulator::Workload> MakeWorkload(const simulator::Trace& trace, const Flags& flags,
                                                  uint64_t seed) {
   if (flags.mix == "trace") return simulator::MakeTraceWorkload(trace, flags.workload, seed);
+  if (flags.mix == "flux") {
+    simulator::FluxWorkloadOptions options = flags.flux;
+    options.gpus = flags.workload.gpus;
+    options.requests = flags.workload.requests;
+    options.table = flags.workload.table;
+    return simulator::MakeFluxWorkload(options, seed);
+  }
   simulator::VideoWorkloadOptions options = flags.video;
   options.gpus = flags.workload.gpus;
   options.picture_load = flags.workload.load;
@@ -172,10 +200,20 @@ absl::StatusOr<simulator::Workload> MakeWorkload(const simulator::Trace& trace, 
   return simulator::MakeVideoWorkload(options, seed);
 }
 
+absl::Status CheckLoads(const Flags& flags) {
+  if (flags.workload.gpu_models == 0) return absl::OkStatus();
+  if (flags.degree == 1 && flags.policy != "tetriserve") return absl::OkStatus();
+  return Error(
+      absl::StatusCode::kInvalidArgument, "DEGREE_WITH_LOADS",
+      "nobody loads weights onto several accelerators together: --gpu-models must be 0, or "
+      "--degree 1 and --policy none but tetriserve");
+}
+
 absl::StatusOr<simulator::Experiment> Run(Flags flags) {
+  if (const absl::Status loads = CheckLoads(flags); !loads.ok()) return loads;
   const auto trace = ReadTrace(flags);
   if (!trace.ok()) return trace.status();
-  auto table = ReadStepTable(flags.step_table);
+  auto table = ReadStepTable(flags);
   if (!table.ok()) return table.status();
   flags.workload.table = *std::move(table);
   flags.darkroom.quantum_ns_max = static_cast<int64_t>(flags.quantum_ms * 1e6);
@@ -202,7 +240,7 @@ absl::StatusOr<simulator::Experiment> Run(Flags flags) {
       WriteJobs(*workload, seed, jobs_file);
       continue;
     }
-    auto policy = simulator::MakePolicy(flags.policy, flags.darkroom);
+    auto policy = simulator::MakePolicy(flags.policy, flags.darkroom, flags.degree);
     if (!policy.ok()) return policy.status();
     simulator::SimulationOptions options;
     options.seed = seed;
@@ -228,6 +266,7 @@ int Main(int argc, char** argv) {
   Flags flags;
   AddTraceFlags(app, flags);
   AddFlags(app, flags);
+  AddFluxFlags(app, flags);
   app.add_option("--first-seed", flags.first_seed)->check(CLI::Range(0, 1 << 30));
   app.footer("darkroom-sim --replay FILE runs a daemon's decision log again.");
   CLI11_PARSE(app, argc, argv);

@@ -8,12 +8,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
+#include "scheduler/field_count.h"
 #include "scheduler/limits.h"
 
 namespace darkroom::scheduler {
 namespace {
 
-constexpr char kMagic[] = "darkroom decisions 2";
+constexpr char kMagic[] = "darkroom decisions 3";
 constexpr size_t kFrameHeadBytes = 8;
 constexpr size_t kFrameTailBytes = 8;
 
@@ -75,148 +76,165 @@ class Reader {
   bool ok_ = true;
 };
 
+// A struct's fields, none left out.
+template <typename A, typename T, typename... F>
+void Fields(A& a, T&, F&... fields) {
+  static_assert(FieldCount<T>() == sizeof...(F), "the log must have every field of the struct");
+  a(fields...);
+}
+
 // The fields of each struct, for both.
 template <typename A>
 void Visit(A& a, CostPoint& v) {
-  a(v.stage, v.tokens, v.nanos);
+  Fields(a, v, v.stage, v.tokens, v.nanos);
 }
 template <typename A>
 void Visit(A& a, CostLearned& v) {
-  a(v.stage, v.correction, v.observations);
+  Fields(a, v, v.stage, v.correction, v.observations);
+}
+template <typename A>
+void Visit(A& a, DegreeCost& v) {
+  Fields(a, v, v.degree, v.cost, v.learned);
 }
 template <typename A>
 void Visit(A& a, JobSpec& v) {
-  a(v.id, v.tenant, v.model, v.service_class, v.isolation, v.deadline_ns, v.stages, v.steps,
-    v.image_encode, v.step_tokens, v.image_tokens, v.segments, v.adapter, v.held, v.admitted);
+  Fields(a, v, v.id, v.tenant, v.model, v.service_class, v.isolation, v.deadline_ns, v.stages,
+         v.steps, v.image_encode, v.step_tokens, v.image_tokens, v.segments, v.adapter, v.held,
+         v.admitted);
 }
 template <typename A>
 void Visit(A& a, ReplicaSpec& v) {
-  a(v.stages, v.hardware, v.dedicated_to, v.models, v.any_model, v.slots, v.step_tokens_max,
-    v.plans_in_flight_max, v.numerics, v.cost, v.learned, v.adapters_max, v.quantum_ns_max, v.moves,
-    v.move_ns, v.weights_bytes, v.adapter_ns, v.revokes);
+  Fields(a, v, v.stages, v.hardware, v.dedicated_to, v.models, v.any_model, v.slots,
+         v.step_tokens_max, v.plans_in_flight_max, v.numerics, v.cost, v.learned, v.adapters_max,
+         v.quantum_ns_max, v.moves, v.move_ns, v.weights_bytes, v.adapter_ns, v.revokes, v.gang,
+         v.gang_rank, v.degrees);
 }
 template <typename A>
 void Visit(A& a, ReplicaAttached& v) {
-  a(v.replica, v.spec);
+  Fields(a, v, v.replica, v.spec);
 }
 template <typename A>
 void Visit(A& a, ReplicaLost& v) {
-  a(v.replica);
+  Fields(a, v, v.replica);
 }
 template <typename A>
 void Visit(A& a, TenantWeight& v) {
-  a(v.tenant, v.weight);
+  Fields(a, v, v.tenant, v.weight);
 }
 template <typename A>
 void Visit(A& a, TenantLimits& v) {
-  a(v.tenant, v.jobs_max, v.running_max, v.jobs_per_second, v.jobs_burst);
+  Fields(a, v, v.tenant, v.jobs_max, v.running_max, v.jobs_per_second, v.jobs_burst);
 }
 template <typename A>
 void Visit(A& a, TenantRemoved& v) {
-  a(v.tenant);
+  Fields(a, v, v.tenant);
 }
 template <typename A>
 void Visit(A& a, JobSubmitted& v) {
-  a(v.spec);
+  Fields(a, v, v.spec);
 }
 template <typename A>
 void Visit(A& a, JobReleased& v) {
-  a(v.job);
+  Fields(a, v, v.job);
 }
 template <typename A>
 void Visit(A& a, JobEnded& v) {
-  a(v.job);
+  Fields(a, v, v.job);
 }
 template <typename A>
 void Visit(A& a, PlanFinished::Item& v) {
-  a(v.job, v.outcome, v.checkpointed);
+  Fields(a, v, v.job, v.outcome, v.checkpointed);
 }
 template <typename A>
 void Visit(A& a, PlanFinished& v) {
-  a(v.replica, v.sequence, v.duration_ns, v.items);
+  Fields(a, v, v.replica, v.sequence, v.duration_ns, v.items);
 }
 template <typename A>
 void Visit(A& a, WeightsId& v) {
-  a(v.model, v.adapter);
+  Fields(a, v, v.model, v.adapter);
 }
 template <typename A>
 void Visit(A& a, WeightsKnown& v) {
-  a(v.weights, v.bytes, v.load_ns);
+  Fields(a, v, v.weights, v.bytes, v.load_ns);
 }
 template <typename A>
 void Visit(A& a, WeightsLoaded& v) {
-  a(v.replica, v.weights, v.duration_ns);
+  Fields(a, v, v.replica, v.weights, v.duration_ns);
 }
 template <typename A>
 void Visit(A& a, WeightsFailed& v) {
-  a(v.replica, v.weights);
+  Fields(a, v, v.replica, v.weights);
 }
 template <typename A>
 void Visit(A& a, WeightsEvicted& v) {
-  a(v.replica, v.weights);
+  Fields(a, v, v.replica, v.weights);
 }
 template <typename A>
-void Visit(A&, ClockTicked&) {}
+void Visit(A& a, ClockTicked& v) {
+  Fields(a, v);
+}
 template <typename A>
 void Visit(A& a, PlanRevoked& v) {
-  a(v.replica, v.sequence);
+  Fields(a, v, v.replica, v.sequence);
 }
 template <typename A>
 void Visit(A& a, PlanBegun& v) {
-  a(v.replica, v.sequence);
+  Fields(a, v, v.replica, v.sequence);
 }
 template <typename A>
 void Visit(A& a, RevokePlan& v) {
-  a(v.replica, v.sequence);
+  Fields(a, v, v.replica, v.sequence);
 }
 template <typename A>
 void Visit(A& a, OpenSlot& v) {
-  a(v.replica, v.job, v.slot, v.epoch, v.resume_step, v.from_replica, v.from_slot, v.from_epoch);
+  Fields(a, v, v.replica, v.job, v.slot, v.epoch, v.resume_step, v.from_replica, v.from_slot,
+         v.from_epoch);
 }
 template <typename A>
 void Visit(A& a, CloseSlot& v) {
-  a(v.replica, v.job, v.slot, v.epoch);
+  Fields(a, v, v.replica, v.job, v.slot, v.epoch);
 }
 template <typename A>
 void Visit(A& a, RunPlan::Item& v) {
-  a(v.job, v.slot, v.epoch, v.step, v.checkpoint);
+  Fields(a, v, v.job, v.slot, v.epoch, v.step, v.checkpoint);
 }
 template <typename A>
 void Visit(A& a, RunPlan& v) {
-  a(v.replica, v.sequence, v.stage, v.predicted_ns, v.segment_begin, v.segment_end, v.items);
+  Fields(a, v, v.replica, v.sequence, v.stage, v.predicted_ns, v.segment_begin, v.segment_end,
+         v.items, v.helpers);
 }
 template <typename A>
 void Visit(A& a, Charge& v) {
-  a(v.job, v.stage, v.nanos);
+  Fields(a, v, v.job, v.stage, v.nanos);
 }
 template <typename A>
 void Visit(A& a, JobFinished& v) {
-  a(v.job);
+  Fields(a, v, v.job);
 }
 template <typename A>
 void Visit(A& a, JobRequeued& v) {
-  a(v.job, v.resume_step);
+  Fields(a, v, v.job, v.resume_step);
 }
 template <typename A>
 void Visit(A& a, JobQuarantined& v) {
-  a(v.job);
+  Fields(a, v, v.job);
 }
 template <typename A>
 void Visit(A& a, JobRefused& v) {
-  a(v.job, v.why, v.retry_after_ns, v.offered_deadline_ns, v.offered_steps);
+  Fields(a, v, v.job, v.why, v.retry_after_ns, v.offered_deadline_ns, v.offered_steps);
 }
 template <typename A>
 void Visit(A& a, EvictWeights& v) {
-  a(v.replica, v.weights);
+  Fields(a, v, v.replica, v.weights);
 }
 template <typename A>
 void Visit(A& a, LoadWeights& v) {
-  a(v.replica, v.weights);
+  Fields(a, v, v.replica, v.weights);
 }
 template <typename A>
 void Visit(A& a, PolicyConfig& v) {
-  a(v.priority, v.burst_credit_ns, v.reserve_share, v.size_weight, v.guaranteed_slack,
-    v.target_slack, v.best_effort_slack, v.deadline_grace_ns);
+  Fields(a, v, v.priority, v.burst_credit_ns, v.reserve_share, v.size_weight, v.guaranteed_slack,
+         v.target_slack, v.best_effort_slack, v.deadline_grace_ns);
 }
 
 template <typename T>

@@ -56,6 +56,35 @@ absl::Status Check(const JobSubmitted& event) {
   return absl::OkStatus();
 }
 
+// What a replica says of its gang.
+absl::Status CheckGang(const ReplicaSpec& spec) {
+  if (!In(spec.gang_rank, 0, kGangMax - 1) || spec.degrees.size() > kDegreesMax) {
+    return Invalid("REPLICA_INVALID",
+                   absl::StrCat("a rank in a gang must be 0 to ", kGangMax - 1, ", of at most ",
+                                kDegreesMax, " degrees; it is ", spec.gang_rank));
+  }
+  for (const DegreeCost& degree : spec.degrees) {
+    const bool power = degree.degree > 0 && (degree.degree & (degree.degree - 1)) == 0;
+    if (!power || !In(degree.degree, 2, kGangMax) || degree.cost.size() > kCostPointsMax) {
+      return Invalid("REPLICA_INVALID", absl::StrCat("a degree must be a power of two from 2 to ",
+                                                     kGangMax, ", with at most ", kCostPointsMax,
+                                                     " costs; it is ", degree.degree));
+    }
+  }
+  if (spec.gang < 0) return absl::OkStatus();
+  if (spec.weights_bytes > 0) {
+    return Invalid("GANG_INVALID",
+                   absl::StrCat("a replica of a gang serves fixed weights: its memory for weights "
+                                "must be 0 bytes; it is ",
+                                spec.weights_bytes));
+  }
+  if (spec.revokes) {
+    return Invalid("GANG_INVALID",
+                   "a replica of a gang has no staged plan to take back: it must not revoke plans");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Check(const ReplicaAttached& event) {
   const ReplicaSpec& spec = event.spec;
   if (!In(spec.slots, 0, kSlotsMax)) {
@@ -72,7 +101,7 @@ absl::Status Check(const ReplicaAttached& event) {
                                 kWeightsBytesMax, " bytes, its adapters' cost 0 to ", kLoadNanosMax,
                                 " ns; they are ", spec.weights_bytes, " and ", spec.adapter_ns));
   }
-  return absl::OkStatus();
+  return CheckGang(spec);
 }
 
 absl::Status Check(const WeightsKnown& event) {

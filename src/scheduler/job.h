@@ -21,6 +21,7 @@ struct Position {
 // Predicted nanoseconds of a job's stages, each alone; frozen when it is admitted.
 struct JobCost {
   int64_t stage_ns[kStages] = {};  // of kDenoise one step
+  int64_t fastest_step_ns = 0;     // the same at the degree that makes it fastest
 };
 
 struct Job {
@@ -132,14 +133,26 @@ inline int64_t NanosLeft(const Job& job) {
   return OtherNanosLeft(job) + static_cast<int64_t>(StepsLeft(job) * denoise);
 }
 
+// The same if each step takes `step_ns`, with the prediction's error on top.
+inline int64_t SafeNanosLeftAt(const Job& job, int64_t step_ns) {
+  const int64_t nanos =
+      OtherNanosLeft(job) + static_cast<int64_t>(StepsLeft(job) * static_cast<double>(step_ns));
+  return static_cast<int64_t>(static_cast<double>(nanos) * (1.0 + job.epsilon));
+}
+
 // Its place among jobs of its lane: the least goes first.
 inline int64_t OrderKey(const Job& job) {
   return static_cast<int64_t>(static_cast<double>(NanosLeft(job)) * job.size_factor);
 }
 
-// NanosLeft with the prediction's error on top: what a deadline must leave room for.
+// NanosLeft with the prediction's error on top: what a guarantee must leave room for.
 inline int64_t SafeNanosLeft(const Job& job) {
-  return static_cast<int64_t>(static_cast<double>(NanosLeft(job)) * (1.0 + job.epsilon));
+  return SafeNanosLeftAt(job, job.cost.stage_ns[static_cast<int>(Stage::kDenoise)]);
+}
+
+// The same with as many accelerators as make it fastest: what a deadline must leave room for.
+inline int64_t SoonestNanosLeft(const Job& job) {
+  return SafeNanosLeftAt(job, job.cost.fastest_step_ns);
 }
 
 }  // namespace darkroom::scheduler

@@ -77,4 +77,8 @@ inline constexpr int kLoadFailuresMax = 6;
 // Queues of one replica that a decision looks at in full; of more, at a part of each.
 inline constexpr int kQueuesInFull = 4;
 
+// Replicas of one gang, and degrees that one is offered at: 2, 4, ... 64.
+inline constexpr int32_t kGangMax = 64;
+inline constexpr size_t kDegreesMax = 6;
+
 }  // namespace darkroom::scheduler

@@ -21,15 +21,20 @@ enum class Rule : uint8_t {
   kRelease,          // G8: what is left of a reservation is free again
   kIsolation,
   kMemberDeadlines,
-  kMoveBits,       // G11: only to equal bits
-  kMoveBetween,    // G11: only between two steps
-  kResidentOnly,   // G12: a batch's weights are there
-  kPinnedWeights,  // G12: weights in use stay
-  kWeightsMemory,  // G12: within the memory
-  kWeightsStay,    // G13: as long as kStayPerLoad says
-  kWeightsTurn,    // G14: everybody's weights get their turn
-  kRevokedFree,    // a plan that was taken back costs its tenants nothing
-  kRevokedStep,    // its jobs go on from where they were before it
+  kMoveBits,         // G11: only to equal bits
+  kMoveBetween,      // G11: only between two steps
+  kResidentOnly,     // G12: a batch's weights are there
+  kPinnedWeights,    // G12: weights in use stay
+  kWeightsMemory,    // G12: within the memory
+  kWeightsStay,      // G13: as long as kStayPerLoad says
+  kWeightsTurn,      // G14: everybody's weights get their turn
+  kRevokedFree,      // a plan that was taken back costs its tenants nothing
+  kRevokedStep,      // its jobs go on from where they were before it
+  kGangBound,        // G1: a gang that forms waits for a bounded time
+  kGangCharges,      // G7: with helpers' time
+  kGangIdle,         // only what is idle helps
+  kGangSmallest,     // no wider than its deadline asks while others wait
+  kGuaranteedAlone,  // G6: what has guarantees helps nobody
 };
 
 // Only the tests' own build of this layer can break a rule; in the product the answer is a

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <optional>
 #include <set>
 #include <tuple>
@@ -47,6 +48,13 @@ struct Plan {
   int32_t segments_of_step = 1;
   int64_t predicted_ns = 0;
   int64_t move_ns = 0;  // before it, to take over jobs that come with it
+  // Replicas that run it together, this one and its helpers.
+  std::vector<ReplicaId> helpers;
+  // What is billed if it takes what was predicted: accelerator time, without that of helpers which
+  // nobody's deadline asked for.
+  int64_t billed_ns = 0;
+  // The first of `items` asked for the helpers and pays what they cost above its company's price.
+  bool first_pays = false;
   // What it changed the replica's reserve by.
   int64_t reserve_ns = 0;
   // Where its head stood in the order. Empty: nothing that comes is better, because the reserve or
@@ -54,6 +62,26 @@ struct Plan {
   std::optional<std::tuple<int, int64_t, uint64_t>> head;
   bool revoking = false;  // it was asked for, and there is no answer yet
   std::vector<PlanItem> items;
+
+  int32_t degree() const { return 1 + static_cast<int32_t>(helpers.size()); }
+  // The most that each item pays of a quantum that takes so long: its price alone at that pace, but
+  // for who asked for the helpers.
+  std::vector<int64_t> Caps(int64_t duration_ns) const {
+    std::vector<int64_t> caps;
+    for (const PlanItem& item : items) {
+      const auto paced_ns = static_cast<__int128>(item.solo_ns) * duration_ns;
+      caps.push_back(static_cast<int64_t>(paced_ns / std::max<int64_t>(1, predicted_ns)) + 1);
+    }
+    if (first_pays) caps.front() = std::numeric_limits<int64_t>::max();
+    return caps;
+  }
+};
+
+// Replicas that may run quanta together.
+struct Gang {
+  std::vector<ReplicaId> members;  // by rank; kNowhere where there is none
+  uint32_t hardware = 0;
+  int64_t quantum_ns_max = 0;  // ReplicaSpec::quantum_ns_max of its members
 };
 
 // Jobs of one model that may run on the same replicas.
@@ -71,6 +99,7 @@ struct Group {
   // Started jobs between two of their steps that may go on elsewhere, by their bits.
   absl::btree_map<NumericsKey, WaitQueue> started;
   absl::btree_set<ReplicaId> replicas;
+  int gang_replicas = 0;  // of them that may run a quantum together with others
   // Those with room for a plan, by plans they have: where a new job looks first.
   absl::btree_set<std::pair<int, ReplicaId>> hungry;
   // The hardware whose costs predict what waits; of the first replica that came.
@@ -91,9 +120,20 @@ struct Replica {
   int to_open = 0;  // guaranteed jobs placed here that have no slot yet
   // Time that is due to late jobs of protected tenants and was not given to them yet.
   int64_t reserve_ns = 0;
+  // It helps with that replica's plan, since then, and for so long as predicted.
+  ReplicaId helps = kNowhere;
+  int64_t helps_since_ns = 0;
+  int64_t helps_ns = 0;
+  // Until then it may be idle for the others of a gang that forms; 0: no gang waits for it.
+  int64_t held_until_ns = 0;
 
+  bool Idle() const { return plans.empty() && helps == kNowhere; }
   // When its plans will be done, if quanta take `factor` times their prediction.
   int64_t BusyUntil(int64_t now_ns, double factor) const {
+    if (helps != kNowhere) {
+      return std::max(
+          now_ns, helps_since_ns + static_cast<int64_t>(static_cast<double>(helps_ns) * factor));
+    }
     int64_t until_ns = front_since_ns;
     for (const Plan& plan : plans) {
       const int64_t plan_ns = plan.move_ns + plan.predicted_ns;

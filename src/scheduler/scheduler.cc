@@ -1,6 +1,7 @@
 #include "scheduler/scheduler.h"
 
 #include <algorithm>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -10,6 +11,18 @@
 #include "scheduler/mutation.h"
 
 namespace darkroom::scheduler {
+namespace {
+
+// Of the accelerator time that a quantum took, what its jobs pay.
+int64_t BilledNanos(const Plan& plan, int64_t duration_ns) {
+  const int64_t busy_ns = duration_ns * plan.degree();
+  const int64_t predicted_ns = plan.predicted_ns * plan.degree();
+  if (Broken(Rule::kGangCharges)) return duration_ns;
+  if (plan.billed_ns >= predicted_ns) return busy_ns;
+  return static_cast<int64_t>(static_cast<__int128>(busy_ns) * plan.billed_ns / predicted_ns);
+}
+
+}  // namespace
 
 void Scheduler::Handle(const Event& event, int64_t now_ns, std::vector<Command>& commands) {
   now_ns_ = std::max(now_ns_, now_ns);
@@ -19,6 +32,7 @@ void Scheduler::Handle(const Event& event, int64_t now_ns, std::vector<Command>&
     }
     return;
   }
+  settled_gangs_.clear();
   MoveLate();
   std::visit([&](const auto& e) { On(e, commands); }, event);
   Revise(event, commands);
@@ -47,11 +61,17 @@ void Scheduler::On(const ReplicaAttached& event, std::vector<Command>&) {
     AddCosts(event.spec, model);
   }
   if (event.spec.models.empty()) AddCosts(event.spec, 0);
+  // Before anybody's costs are asked for again, which the degrees are part of.
+  const bool widens = event.spec.gang >= 0 && JoinGang(event.replica, replica);
   const std::vector<GroupKey> serves = std::move(replica.groups);
   replica.groups.clear();
   for (const GroupKey& key : serves) {
     Join(event.replica, replica, key);
     JoinAdapters(event.replica, replica, key);
+  }
+  if (widens) {
+    // What waited for workers may now be in time.
+    for (const GroupKey& key : replica.groups) Rekey(groups_[key], key);
   }
   touched_replicas_.insert(event.replica);
 }
@@ -61,6 +81,7 @@ void Scheduler::On(const ReplicaLost& event, std::vector<Command>& commands) {
   if (it == replicas_.end()) return;
   Replica& replica = it->second;
   SetHungry(event.replica, replica, false);
+  if (replica.spec.gang >= 0) LeaveGang(event.replica, replica, commands);
   // Suspects are the jobs of the oldest plan, which is the one that ran.
   std::map<JobId, Position> suspects;
   std::set<JobId> stranded(replica.residents.begin(), replica.residents.end());
@@ -74,7 +95,11 @@ void Scheduler::On(const ReplicaLost& event, std::vector<Command>& commands) {
     }
   }
   MoveProtected();
-  for (const GroupKey& key : replica.groups) groups_[key].replicas.erase(event.replica);
+  for (const GroupKey& key : replica.groups) {
+    Group& group = groups_[key];
+    group.replicas.erase(event.replica);
+    if (replica.spec.gang >= 0) --group.gang_replicas;
+  }
   for (const JobId id : stranded) {
     const auto job = jobs_.find(id);
     if (job != jobs_.end() && job->second.replica != kNowhere) {
@@ -236,33 +261,31 @@ void Scheduler::On(const PlanFinished& event, std::vector<Command>& commands) {
   const Plan plan = std::move(*plan_it);
   replica.plans.erase(plan_it);
   replica.front_since_ns = now_ns_;
+  FreeHelpers(plan);
   SetHungry(event.replica, replica, true);
   touched_replicas_.insert(event.replica);
 
   // Only what ran is charged, in proportion to its tokens, and never more than it would have paid
-  // alone at this quantum's pace.
+  // alone at this quantum's pace; but who asked for helpers pays what they cost above that.
   const int64_t duration_ns = std::max<int64_t>(0, event.duration_ns);
   std::vector<int64_t> weights(plan.items.size(), 0);
-  std::vector<int64_t> caps(plan.items.size(), 0);
   int64_t tokens_run = 0;
   for (size_t i = 0; i < plan.items.size() && i < event.items.size(); ++i) {
     if (event.items[i].outcome == PlanFinished::Outcome::kSkipped) continue;
     weights[i] = plan.items[i].weight;
-    caps[i] = static_cast<int64_t>(static_cast<__int128>(plan.items[i].solo_ns) * duration_ns /
-                                   std::max<int64_t>(1, plan.predicted_ns)) +
-              1;
     tokens_run += plan.items[i].tokens;
   }
   // A quantum that some were taken out of measures nothing: nobody knows how much of it they ran.
   if (tokens_run == plan.tokens) {
     const auto job = jobs_.find(plan.items.front().job);
     if (job != jobs_.end()) {
-      CostOf(replica, job->second.spec.model)
+      CostOf(replica, job->second.spec.model, plan.degree())
           .Observe(plan.stage, tokens_run, duration_ns * plan.segments_of_step / plan.segments,
                    plan.adapters);
     }
   }
-  std::vector<int64_t> shares = SplitCapped(duration_ns, weights, caps);
+  const int64_t billed_ns = BilledNanos(plan, duration_ns);
+  std::vector<int64_t> shares = SplitCapped(billed_ns, weights, plan.Caps(duration_ns));
   if (Broken(Rule::kExactCharges) && !shares.empty()) shares[0] += shares[0] / 2;
   for (size_t i = 0; i < plan.items.size() && i < event.items.size(); ++i) {
     const PlanItem& item = plan.items[i];
@@ -270,6 +293,8 @@ void Scheduler::On(const PlanFinished& event, std::vector<Command>& commands) {
     MoveProtected();
     FinishItem(plan, item, event.items[i], shares[i], commands);
   }
+  const int64_t nobodys_ns = duration_ns * plan.degree() - billed_ns;
+  if (nobodys_ns > 0) commands.push_back(Charge{0, plan.stage, nobodys_ns});
 }
 
 void Scheduler::FinishItem(const Plan& plan, const PlanItem& item, const PlanFinished::Item& result,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -17,6 +18,7 @@
 #include "scheduler/cost_table.h"
 #include "scheduler/fair_share.h"
 #include "scheduler/forecast.h"
+#include "scheduler/gang_allotment.h"
 #include "scheduler/job.h"
 #include "scheduler/policy_config.h"
 #include "scheduler/replica.h"
@@ -116,6 +118,10 @@ class Scheduler {
     Stage stage = Stage::kDenoise;
     int32_t segments = 1;
     int64_t predicted_ns = 0;
+    int32_t degree = 1;  // accelerators that it is packed for
+    std::vector<ReplicaId> helpers;
+    int64_t billed_ns = 0;  // of the helpers' time and its own (Plan), only with helpers
+    bool first_pays = false;
     int64_t tokens = 0;
     bool mixed = false;      // several tenants
     bool exclusive = false;  // one of them shares no batch
@@ -188,6 +194,9 @@ class Scheduler {
   // Puts the job on a replica's timeline, or tells the earliest deadline that one could promise.
   bool Place(Job& job, int64_t& earliest_ns);
   void SetCost(Job& job, int64_t hardware) const;
+  // The least that one step takes at any degree that its replicas offer; `alone_ns` at one
+  // accelerator.
+  int64_t FastestStep(const Job& job, int64_t hardware, int64_t alone_ns) const;
   void FillDeadline(Job& job) const;
 
   // ---- predictions (scheduler_forecast.cc) ----
@@ -207,17 +216,21 @@ class Scheduler {
   bool DispatchOne(ReplicaId id, std::vector<Command>& commands);
   bool DispatchMedia(ReplicaId id, Replica& replica, std::vector<Command>& commands);
   void Gather(ReplicaId id, Replica& replica, int64_t start_ns);
+  // Jobs that one decision looks at in each of the replica's queues.
+  int LooksPerQueue(const Replica& replica) const;
   // From one queue, as far as there are slots for them.
   // `looks`: jobs of it that are looked at.
   void GatherWaiting(ReplicaId id, const Replica& replica, const WaitQueue& queue, int looks,
                      int64_t start_ns);
-  void AddCandidate(Job& job, int64_t key, int64_t start_ns);
+  // `soonest_ns`: what is left of it as fast as can be here, with the prediction's error on top.
+  void AddCandidate(Job& job, int64_t key, int64_t start_ns, int64_t soonest_ns);
   // The candidate that goes first although it is not the first in order, or the first.
   size_t ChooseHead(Replica& replica, bool& from_reserve) const;
   bool MayHead(const Replica& replica, const Candidate& candidate) const;
   // Fills a batch in order around its head, up to the knee, as far as no member gets late.
   // `limit_ns`: of the quantum; `same_stage`: only jobs that are where the head is.
-  Batch Pack(const Replica& replica, size_t head, int64_t limit_ns, bool same_stage) const;
+  Batch Pack(const Replica& replica, size_t head, int64_t limit_ns, bool same_stage,
+             int32_t degree = 1) const;
   bool MayJoin(const Batch& batch, const Job& job, const Replica& replica, bool same_stage) const;
   // Of a batch whose members are not all ready to denoise, those that are furthest from it run
   // first. Of a step, as many segments as the quantum allows.
@@ -238,6 +251,43 @@ class Scheduler {
   // A member has left it, or a job goes before its head.
   bool Outdated(ReplicaId id, Replica& replica, int64_t start_ns);
 
+  // ---- gangs (scheduler_degree.cc) ----
+  // True: it brings a degree that was not offered before.
+  bool JoinGang(ReplicaId id, Replica& replica);
+  // The replica is lost, and with it the plan that it helped with.
+  void LeaveGang(ReplicaId id, Replica& replica, std::vector<Command>& commands);
+  // The helpers of a plan that ended or was lost are free again.
+  void FreeHelpers(const Plan& plan);
+  // Gives what is idle of a gang to its jobs, once per event.
+  void DispatchGang(int64_t id, std::vector<Command>& commands);
+  // Into candidates_, in order: jobs that may run on the gang next, and those whose quantum there
+  // has not ended, of which others may have what they leave.
+  void GatherGang(const Gang& gang);
+  void GatherGangQueue(int64_t id, const WaitQueue& queue, int looks);
+  // Of denoising, by the logarithm of the degree; null where it is not offered.
+  using DegreeTables = std::array<const CostTable*, kDegreeSteps>;
+  DegreeTables TablesOf(uint32_t hardware, ModelId model, int32_t widest) const;
+  GangAsk AskOf(int64_t id, const Gang& gang, const DegreeTables& tables,
+                const Candidate& candidate) const;
+  // Jobs that can wait for a wide one to end go behind it in candidates_, and their asks, where
+  // it would be late otherwise.
+  void LetOthersPass(std::vector<GangAsk>& asks);
+  // The oldest late job of a protected tenant goes first when its reserve pays for it.
+  JobId PutReservedFirst(const Gang& gang);
+  // The part of `block` that the job runs on now; degree 0: it waits for the rest.
+  GangBlock PartNow(const Gang& gang, const GangAsk& ask, const GangBlock& block) const;
+  // When all of the block is idle, as predicted.
+  int64_t ReadyNanos(const Gang& gang, const GangBlock& block) const;
+  // What is idle may wait for these blocks, and no longer than it was first told; without blocks
+  // nobody waits for it.
+  void Hold(const Gang& gang, const std::vector<GangBlock>& forming);
+  bool IdleBlock(const Gang& gang, const GangBlock& block) const;
+  // Runs the job on the block with what is left over for company; false: nobody there has a slot.
+  bool SendGang(const Gang& gang, const GangAsk& ask, const GangBlock& block, Candidate head,
+                std::vector<Candidate>& company, std::vector<Command>& commands);
+  // The helpers of a plan that is being sent are its own from now on.
+  void Lend(ReplicaId id, const Batch& batch, Plan& plan, RunPlan& command);
+
   // ---- slots, queues and the indexes over them (scheduler_queues.cc) ----
   // The job has a slot on the replica from now on; it brings its latents if it had one elsewhere.
   void TakeSlot(ReplicaId id, Replica& replica, Job& job, std::vector<Command>& commands);
@@ -257,7 +307,9 @@ class Scheduler {
   void SetHungry(ReplicaId id, const Replica& replica, bool add);
   GroupKey GroupOf(const Job& job) const;
   const CostTable& CostOf(int64_t hardware, ModelId model) const;
-  CostTable& CostOf(const Replica& replica, ModelId model);
+  CostTable& CostOf(const Replica& replica, ModelId model, int32_t degree = 1);
+  // Of denoising on several accelerators together; null: not offered.
+  const CostTable* CostAt(int64_t hardware, ModelId model, int32_t degree) const;
   // That the tenant may take on the replica with jobs that have none yet.
   // `running`: they run elsewhere already.
   int SlotsLeft(const Replica& replica, TenantId id, bool running) const;
@@ -278,6 +330,9 @@ class Scheduler {
   absl::btree_set<std::pair<int64_t, JobId>> latest_starts_;
   // Costs by hardware and model, shared by replicas.
   std::map<std::pair<int64_t, ModelId>, CostTable> costs_;
+  // The same of several accelerators together, by hardware, model and degree.
+  std::map<std::tuple<int64_t, ModelId, int32_t>, CostTable> degree_costs_;
+  std::map<int64_t, Gang> gangs_;
   CostError cost_error_;
   Residency residency_;
   FairShare fair_;
@@ -290,6 +345,7 @@ class Scheduler {
   // What the event at hand may have given work to.
   absl::btree_set<ReplicaId> touched_replicas_;
   absl::btree_set<GroupKey> touched_groups_;
+  absl::btree_set<int64_t> settled_gangs_;          // that were given work since
   std::vector<Candidate> candidates_;               // of the decision at hand
   absl::flat_hash_map<TenantId, int> slots_taken_;  // by those that have none yet
   int slots_free_ = 0;                              // that they did not take

@@ -37,12 +37,12 @@ std::optional<JobRefused> Scheduler::RefuseByDeadline(const Job& job) const {
   // Best effort is taken whatever happens; it may be late.
   if (job.spec.service_class == ServiceClass::kBestEffort) return std::nullopt;
   const int64_t wait_ns = LoadWait(job);
-  const int64_t needed_ns = SafeNanosLeft(job) + (wait_ns == kNoDeadline ? 0 : wait_ns);
+  const int64_t needed_ns = SoonestNanosLeft(job) + (wait_ns == kNoDeadline ? 0 : wait_ns);
   if (needed_ns <= job.spec.deadline_ns - now_ns_) return std::nullopt;
   const int64_t after_ns = job.spec.deadline_ns - now_ns_ - (wait_ns == kNoDeadline ? 0 : wait_ns);
   const auto room_ns = static_cast<double>(after_ns) / (1.0 + job.epsilon) -
                        static_cast<double>(OtherNanosLeft(job));
-  const auto step_ns = static_cast<double>(job.cost.stage_ns[static_cast<int>(Stage::kDenoise)]);
+  const auto step_ns = static_cast<double>(job.cost.fastest_step_ns);
   JobRefused refused{job.spec.id, Refusal::kDeadlineTooSoon};
   refused.offered_deadline_ns = now_ns_ + needed_ns;
   refused.offered_steps = static_cast<int32_t>(std::max(0.0, std::floor(room_ns / step_ns)));
@@ -92,6 +92,8 @@ void Scheduler::SetCost(Job& job, int64_t hardware) const {
     if (of == Stage::kMediaEncode || !Needs(spec, of)) continue;
     cost.stage_ns[stage] = table.Predict(of, Tokens(spec, of), spec.adapter == 0 ? 0 : 1);
   }
+  cost.fastest_step_ns =
+      FastestStep(job, hardware, cost.stage_ns[static_cast<int>(Stage::kDenoise)]);
   job.cost = cost;
   if (config_.size_weight == 1.0) return;
   // In milliseconds, so that a place in the order keeps its digits as a whole number.

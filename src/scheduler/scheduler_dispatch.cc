@@ -75,7 +75,7 @@ void Scheduler::Dispatch(std::vector<Command>& commands) {
         touched_replicas_.insert(id);  // it may stage another
         it = group.hungry.lower_bound({has, id});
       } else {
-        ++it;
+        it = group.hungry.upper_bound({has, id});
       }
     }
   }
@@ -85,11 +85,19 @@ bool Scheduler::DispatchOne(ReplicaId id, std::vector<Command>& commands) {
   const auto it = replicas_.find(id);
   if (it == replicas_.end()) return false;
   Replica& replica = it->second;
+  if (replica.helps != kNowhere) return false;
+  // What has guarantees runs alone, as they were promised, and nobody waits for it any more.
+  const bool alone = replica.spec.gang < 0 || !replica.timeline.empty();
+  if (replica.spec.gang >= 0 && alone) DispatchGang(replica.spec.gang, commands);
   if (static_cast<int>(replica.plans.size()) >= replica.spec.plans_in_flight_max) return false;
   // Until the answer nobody knows from where its jobs go on.
   if (!replica.plans.empty() && replica.plans.back().revoking) return false;
   if (Broken(Rule::kWorkConserving) && now_ns_ % 7 == 0) return false;
   if (DispatchMedia(id, replica, commands)) return true;
+  if (!alone) {
+    DispatchGang(replica.spec.gang, commands);
+    return false;
+  }
 
   const int64_t start_ns = replica.BusyUntil(now_ns_, 1.0);
   Gather(id, replica, start_ns);
@@ -154,19 +162,15 @@ void Scheduler::Gather(ReplicaId id, Replica& replica, int64_t start_ns) {
     // Past its last stage here it only waits for its plan to come back.
     if (job.next.stage == Stage::kMediaEncode || !Serves(replica.spec, job.next.stage)) continue;
     if (!HasWeights(id, job)) continue;
-    AddCandidate(job, OrderKey(job), start_ns);
+    AddCandidate(job, OrderKey(job), start_ns, SafeNanosLeft(job));
   }
   for (const Timeline::Entry& entry : replica.timeline.entries()) {
     Job& job = jobs_.at(entry.job);
-    if (job.replica == kNowhere && !job.spec.held) AddCandidate(job, OrderKey(job), start_ns);
+    if (job.replica != kNowhere || job.spec.held) continue;
+    AddCandidate(job, OrderKey(job), start_ns, SafeNanosLeft(job));
   }
   slots_free_ = static_cast<int>(replica.free_slots.size()) - replica.to_open;
-  // Of many queues a part of each is looked at, and of each the first.
-  int queues = 0;
-  for (const GroupKey& key : replica.groups) {
-    if (replica.groups.size() <= kQueuesInFull || !groups_[key].queue.empty()) ++queues;
-  }
-  const int looks = kCandidatesMax * kQueuesInFull / std::max(queues, kQueuesInFull);
+  const int looks = LooksPerQueue(replica);
   for (const GroupKey& key : replica.groups) {
     if (key.media || slots_free_ <= 0) continue;
     slots_taken_.clear();
@@ -182,6 +186,15 @@ void Scheduler::Gather(ReplicaId id, Replica& replica, int64_t start_ns) {
   }
   std::sort(candidates_.begin(), candidates_.end(),
             [](const Candidate& a, const Candidate& b) { return PlaceOf(a) < PlaceOf(b); });
+}
+
+int Scheduler::LooksPerQueue(const Replica& replica) const {
+  // Of many queues a part of each is looked at, and of each the first.
+  int queues = 0;
+  for (const GroupKey& key : replica.groups) {
+    if (replica.groups.size() <= kQueuesInFull || !groups_.at(key).queue.empty()) ++queues;
+  }
+  return kCandidatesMax * kQueuesInFull / std::max(queues, kQueuesInFull);
 }
 
 void Scheduler::GatherWaiting(ReplicaId id, const Replica& replica, const WaitQueue& queue,
@@ -204,7 +217,7 @@ void Scheduler::GatherWaiting(ReplicaId id, const Replica& replica, const WaitQu
     if (taken >= SlotsLeft(replica, job.spec.tenant, started)) return true;
     ++taken;
     --free;
-    AddCandidate(job, job.wait_key, start_ns);
+    AddCandidate(job, job.wait_key, start_ns, SafeNanosLeft(job));
     candidates_.back().takes_slot = true;
     tokens_left -= Tokens(job.spec, Stage::kDenoise);
     return true;
@@ -219,11 +232,11 @@ void Scheduler::GatherWaiting(ReplicaId id, const Replica& replica, const WaitQu
   if (!there) visit(oldest);
 }
 
-void Scheduler::AddCandidate(Job& job, int64_t key, int64_t start_ns) {
+void Scheduler::AddCandidate(Job& job, int64_t key, int64_t start_ns, int64_t soonest_ns) {
   Candidate candidate;
   candidate.job = &job;
   candidate.key = key;
-  candidate.late = SafeNanosLeft(job) > job.spec.deadline_ns - start_ns;
+  candidate.late = soonest_ns > job.spec.deadline_ns - start_ns;
   candidate.is_protected = fair_.Protected(job.spec.tenant);
   candidate.rank = RankOf(candidate.late, candidate.is_protected);
   candidate.step_ns_max = kUnlimited;
@@ -279,10 +292,11 @@ size_t Scheduler::ChooseHead(Replica& replica, bool& from_reserve) const {
 // ---- batches ----
 
 Scheduler::Batch Scheduler::Pack(const Replica& replica, size_t head, int64_t limit_ns,
-                                 bool same_stage) const {
+                                 bool same_stage, int32_t degree) const {
   const Candidate& first = candidates_[head];
-  const CostTable& cost = CostOf(replica.spec.hardware, first.job->spec.model);
+  const CostTable& cost = *CostAt(replica.spec.hardware, first.job->spec.model, degree);
   Batch batch;
+  batch.degree = degree;
   batch.jobs.push_back(first.job);
   if (first.job->spec.adapter != 0) batch.adapters.push_back(first.job->spec.adapter);
   if (first.job->next.stage > Stage::kDenoise) {
@@ -352,7 +366,8 @@ void Scheduler::NarrowToStage(const Replica& replica, int64_t limit_ns, Batch& b
   Stage stage = Stage::kDenoise;
   for (const Job* job : batch.jobs) stage = std::min(stage, job->next.stage);
   batch.stage = stage;
-  const CostTable& cost = CostOf(replica.spec.hardware, batch.jobs.front()->spec.model);
+  const CostTable& cost =
+      *CostAt(replica.spec.hardware, batch.jobs.front()->spec.model, batch.degree);
   if (stage != Stage::kDenoise) {
     std::erase_if(batch.jobs, [stage](const Job* job) { return job->next.stage != stage; });
     const size_t jobs_max = OneByOne(stage) ? 1 : kEncodeJobsMax;
@@ -446,10 +461,16 @@ void Scheduler::SendPlan(ReplicaId id, Replica& replica, const Batch& batch,
     if (Broken(Rule::kOwnSequence) && denoise && job->next.step == 3) ++job->next.step;
     if (job->placed_on == id) replica.timeline.SetLeft(job->spec.id, SafeNanosLeft(*job));
   }
+  if (!batch.helpers.empty()) Lend(id, batch, plan, command);
+  plan.billed_ns = batch.helpers.empty() ? batch.predicted_ns : batch.billed_ns;
   if (plan.adapters > 0) WeighAdapters(cost.adapter_ns(), batch.jobs, plan);
   std::vector<int64_t> weights;
   for (const PlanItem& item : plan.items) weights.push_back(item.weight);
-  const std::vector<int64_t> shares = SplitExactly(batch.predicted_ns, weights);
+  // What is predicted for a gang's jobs is split as what they will be charged, or the difference
+  // would count as the cost model's error.
+  const std::vector<int64_t> shares =
+      plan.helpers.empty() ? SplitExactly(plan.billed_ns, weights)
+                           : SplitCapped(plan.billed_ns, weights, plan.Caps(plan.predicted_ns));
   for (size_t i = 0; i < plan.items.size(); ++i) {
     plan.items[i].predicted_share_ns = shares[i];
     fair_.Charge(plan.items[i].tenant, shares[i]);

@@ -28,7 +28,7 @@ ForecastJob Scheduler::Snapshot(const Job& job, int replica) const {
   copy.is_protected = fair_.Protected(job.spec.tenant);
   copy.exclusive = job.spec.isolation != Isolation::kShared;
   copy.key_ns = OrderKey(job);
-  copy.latest_start_ns = job.spec.deadline_ns - SafeNanosLeft(job);
+  copy.latest_start_ns = job.spec.deadline_ns - SoonestNanosLeft(job);
   copy.tokens = Tokens(job.spec, Stage::kDenoise);
   copy.steps = StepsLeft(job);
   copy.before_ns = StagesLeft(job, Stage::kEncode, Stage::kDenoise);
@@ -179,7 +179,7 @@ Forecast Scheduler::BeyondPlay(const Job& job, const Group& group,
       Stage::kDenoise, std::max(tokens_max, Tokens(job.spec, Stage::kDenoise)));
   forecast.end_ns = forecast.start_ns + OtherNanosLeft(job) +
                     static_cast<int64_t>(StepsLeft(job) * static_cast<double>(step_ns));
-  if (forecast.start_ns > job.spec.deadline_ns - SafeNanosLeft(job)) {
+  if (forecast.start_ns > job.spec.deadline_ns - SoonestNanosLeft(job)) {
     forecast.wait = Forecast::Wait::kLate;
   }
   return forecast;

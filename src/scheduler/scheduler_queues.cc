@@ -105,7 +105,7 @@ void Scheduler::Enqueue(Job& job) {
   job.waits = true;
   job.wait_ns = NanosLeft(job);
   job.wait_key = OrderKey(job);
-  job.latest_start_ns = job.spec.deadline_ns - SafeNanosLeft(job);
+  job.latest_start_ns = job.spec.deadline_ns - SoonestNanosLeft(job);
   job.waits_late = job.latest_start_ns < now_ns_;
   QueueOf(job).Add(job, fair_.Protected(job.spec.tenant));
   if (job.replica == kNowhere) groups_[key].waiting_work[job.waits_late].Add(job.wait_ns);
@@ -226,10 +226,17 @@ const CostTable& Scheduler::CostOf(int64_t hardware, ModelId model) const {
   return it == costs_.end() ? *guess : it->second;
 }
 
-CostTable& Scheduler::CostOf(const Replica& replica, ModelId model) {
+CostTable& Scheduler::CostOf(const Replica& replica, ModelId model, int32_t degree) {
+  if (degree > 1) return degree_costs_.at({replica.spec.hardware, model, degree});
   const bool any = replica.spec.models.empty() && replica.spec.weights_bytes == 0;
   const auto key = std::pair<int64_t, ModelId>(replica.spec.hardware, any ? 0 : model);
   return costs_.try_emplace(key, replica.spec.cost).first->second;
+}
+
+const CostTable* Scheduler::CostAt(int64_t hardware, ModelId model, int32_t degree) const {
+  if (degree == 1) return &CostOf(hardware, model);
+  const auto it = degree_costs_.find({hardware, model, degree});
+  return it == degree_costs_.end() ? nullptr : &it->second;
 }
 
 // ---- questions ----
@@ -299,6 +306,10 @@ std::vector<std::string> Scheduler::BrokenInvariants() const {
     residents += replica.residents.size();
     if (static_cast<int>(replica.plans.size()) > replica.spec.plans_in_flight_max) {
       broken.push_back(absl::StrCat("replica ", id, " has too many plans"));
+    }
+    const auto helped = replicas_.find(replica.helps);
+    if (replica.helps != kNowhere && (helped == replicas_.end() || !replica.plans.empty())) {
+      broken.push_back(absl::StrCat("replica ", id, " helps nobody, or has plans of its own"));
     }
     if (replica.residents.size() + replica.free_slots.size() !=
         static_cast<size_t>(replica.spec.slots)) {

@@ -69,6 +69,7 @@ void Scheduler::AddCosts(const ReplicaSpec& spec, ModelId model) {
 void Scheduler::Join(ReplicaId id, Replica& replica, const GroupKey& key) {
   Group& group = groups_[key];
   if (!group.replicas.insert(id).second) return;
+  if (replica.spec.gang >= 0) ++group.gang_replicas;
   SetHungry(id, replica, false);
   replica.groups.push_back(key);
   SetHungry(id, replica, true);
@@ -82,7 +83,9 @@ void Scheduler::Leave(ReplicaId id, Replica& replica, const GroupKey& key) {
   SetHungry(id, replica, false);
   std::erase(replica.groups, key);
   SetHungry(id, replica, true);
-  groups_[key].replicas.erase(id);
+  Group& group = groups_[key];
+  group.replicas.erase(id);
+  if (replica.spec.gang >= 0) --group.gang_replicas;
 }
 
 void Scheduler::JoinAdapters(ReplicaId id, Replica& replica, const GroupKey& model) {

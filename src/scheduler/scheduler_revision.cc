@@ -26,7 +26,10 @@ void Scheduler::Revise(const Event& event, std::vector<Command>& commands) {
   for (const GroupKey& key : touched_groups_) {
     const Group& group = groups_[key];
     // Where a replica has room, that takes what came.
-    if (!group.hungry.empty()) continue;
+    const bool room = std::any_of(group.hungry.begin(), group.hungry.end(), [this](const auto& of) {
+      return replicas_.at(of.second).helps == kNowhere;
+    });
+    if (room) continue;
     for (const ReplicaId id : group.replicas) {
       if (ids.size() >= kRevisionReplicasMax) break;
       ids.insert(id);

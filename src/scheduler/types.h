@@ -7,7 +7,8 @@
 #include <vector>
 
 // What goes into the scheduler and what comes out. Plain values without pointers, so that a log of
-// events replays to the same commands; decision_log.cc names every field, a new one too.
+// events replays to the same commands; decision_log.cc names every field, and does not compile
+// without a new one.
 namespace darkroom::scheduler {
 
 using JobId = uint64_t;
@@ -80,6 +81,13 @@ struct CostLearned {
   int64_t observations = 0;
 };
 
+// What denoising takes on several accelerators together, and what was learned about it.
+struct DegreeCost {
+  int32_t degree = 2;  // a power of two, at most kGangMax
+  std::vector<CostPoint> cost;
+  std::vector<CostLearned> learned;
+};
+
 struct ReplicaSpec {
   uint8_t stages = 0;  // bit (1 << Stage)
   // Replicas of one hardware share what is learned about costs.
@@ -99,7 +107,8 @@ struct ReplicaSpec {
   std::vector<CostLearned> learned;
   // Different adapters that one batch may hold.
   int32_t adapters_max = 8;
-  // The longest that a quantum should take where a step can be cut into segments; 0: any.
+  // The longest that a quantum should take where a step can be cut into segments; 0: any. In a
+  // gang steps are not cut, but run on as many accelerators as make them so short.
   int64_t quantum_ns_max = 0;
   // Started jobs may leave it, and come to it, between two of their steps: from and to replicas of
   // the same models and bits that allow it, too. `move_ns`: what taking over one of them takes.
@@ -108,10 +117,16 @@ struct ReplicaSpec {
   // Memory for weights that are loaded and evicted as they are wanted; it begins with `models`. 0:
   // what it serves is fixed, `models` and any adapter of them.
   int64_t weights_bytes = 0;
-  // Added to a denoising step for each different adapter in its batch.
+  // Added to a denoising step for each different adapter in its batch, at any degree.
   int64_t adapter_ns = 0;
   // A staged plan can be taken back while it has not begun (RevokePlan).
   bool revokes = false;
+  // Replicas of one gang may run a quantum together, by sequence parallelism that keeps the bits:
+  // as many as `degrees` names, whose ranks are an aligned block. All of a gang are alike but for
+  // their ranks, serve what is fixed, and revoke nothing. -1: it runs alone.
+  int64_t gang = -1;
+  int32_t gang_rank = 0;
+  std::vector<DegreeCost> degrees;
 };
 
 // Events.
@@ -236,9 +251,15 @@ struct RunPlan {
   int32_t segment_begin = 0;
   int32_t segment_end = 1;
   std::vector<Item> items;
+  // That run it together with `replica`, which has the jobs' slots; by rank. It is done when all
+  // are, and lost when one is.
+  std::vector<ReplicaId> helpers;
 };
-// The job's share of a finished quantum; shares of one quantum sum to its duration exactly.
+// The job's share of a finished quantum; shares of one quantum sum to its duration exactly, times
+// the accelerators that ran it.
 struct Charge {
+  // 0: nobody's, of accelerators that were idle and joined a gang that no deadline asked to be so
+  // wide.
   JobId job = 0;
   Stage stage = Stage::kEncode;
   int64_t nanos = 0;

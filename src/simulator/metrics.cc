@@ -65,6 +65,7 @@ void MeasureTimes(const Workload& workload, const SimulationResult& result, doub
 RunMetrics Measure(const Workload& workload, const SimulationResult& result) {
   RunMetrics metrics;
   Share jobs;
+  Share alone;
   Share work;
   Share victims;
   std::map<int32_t, Share> shapes;
@@ -83,6 +84,7 @@ RunMetrics Measure(const Workload& workload, const SimulationResult& result) {
     }
     metrics.refused += state.refused ? 1 : 0;
     jobs.Add(in_time, 1);
+    alone.Add(job.solo_ns <= job.deadline_ns - job.arrival_ns, 1);
     work.Add(in_time, units);
     if (state.finished_ns >= 0 && job.solo_ns > 0) {
       slowdowns.push_back(static_cast<double>(state.finished_ns - job.arrival_ns) /
@@ -97,6 +99,7 @@ RunMetrics Measure(const Workload& workload, const SimulationResult& result) {
     tenants[job.tenant].Add(in_time, 1);
   }
   metrics.attainment = jobs.Value();
+  metrics.attainable = alone.Value();
   metrics.attainment_work = work.Value();
   metrics.attainment_victims = victims.Value();
   Share whole;

@@ -12,6 +12,7 @@ namespace darkroom::simulator {
 // What one run came to. A refused job counts as a miss; times are of jobs that ended.
 struct RunMetrics {
   double attainment = 0;                          // share of jobs that ended by their deadlines
+  double attainable = 0;                          // share that could be, each alone
   double attainment_work = 0;                     // the same, weighted by their work
   double attainment_requests = 0;                 // requests all of whose pictures were in time
   std::map<int32_t, double> attainment_by_shape;  // by pixels along one side

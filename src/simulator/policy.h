@@ -69,7 +69,8 @@ class Policy {
   virtual void OnGpuLost(const World& world, int gpu) {}
   virtual void OnGpuBack(const World& world, int gpu) {}
   virtual void OnLoaded(const World& world, const WeightLoad& load, int64_t duration_ns) {}
-  // When it wants to decide again although nothing happened; -1: never.
+  // When it wants to decide although nothing happens until then, after `world.now_ns`; -1: never.
+  // While no job is active it is not asked.
   virtual int64_t WakeAt(const World& world) const { return -1; }
   // Appends the loads that begin now, beside what runs.
   virtual void TakeLoads(std::vector<WeightLoad>& loads) {}

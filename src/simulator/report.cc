@@ -53,6 +53,7 @@ std::string ToJson(const Experiment& experiment) {
       MeanInterval(Values(experiment, [](const RunMetrics& run) { return run.attainment; })));
   json["attainment_by_resolution"] = ByClass(experiment, &RunMetrics::attainment_by_shape);
   json["attainment_by_count"] = ByClass(experiment, &RunMetrics::attainment_by_count);
+  json["attainable"] = mean(&RunMetrics::attainable);
   json["attainment_work"] = mean(&RunMetrics::attainment_work);
   json["attainment_requests"] = mean(&RunMetrics::attainment_requests);
   json["attainment_victims"] = mean(&RunMetrics::attainment_victims);

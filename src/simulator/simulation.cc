@@ -106,7 +106,7 @@ class Run {
         return;
       }
       case EventKind::kWake:
-        wakes_ = false;
+        if (event.at_ns == wake_ns_) wake_ns_ = -1;
         return;
     }
   }
@@ -177,6 +177,7 @@ class Run {
     }
     for (Quantum& quantum : start_) Start(std::move(quantum));
     BeginLoads();
+    SetWake();
   }
 
   int64_t DrawLoad(const Weights& weights) {
@@ -192,10 +193,15 @@ class Run {
       Push(world_.now_ns + duration_ns, EventKind::kLoaded, static_cast<int32_t>(loads_.size()));
       loads_.emplace_back(load, duration_ns);
     }
+  }
+
+  // One wake at a time is on its way, the earliest that was asked for.
+  void SetWake() {
+    if (world_.active.empty()) return;
     const int64_t wake_ns = policy_.WakeAt(world_);
-    if (wake_ns < 0 || wakes_ || world_.active.empty()) return;
-    wakes_ = true;
-    Push(std::max(wake_ns, world_.now_ns + 1), EventKind::kWake, 0);
+    if (wake_ns <= world_.now_ns || (wake_ns_ >= 0 && wake_ns_ <= wake_ns)) return;
+    wake_ns_ = wake_ns;
+    Push(wake_ns, EventKind::kWake, 0);
   }
 
   void Start(Quantum quantum) {
@@ -255,7 +261,7 @@ class Run {
   uint64_t last_order_ = 0;
   std::vector<std::pair<WeightLoad, int64_t>> loads_;  // that ever began, with what they take
   std::map<Weights, int> load_counts_;
-  bool wakes_ = false;
+  int64_t wake_ns_ = -1;  // the next that was asked for
   std::vector<Quantum> start_;
   std::vector<JobIndex> refused_;
   SimulationResult result_;

@@ -14,6 +14,7 @@ namespace darkroom::simulator {
 namespace {
 
 constexpr int64_t kPointSpacing = 250;
+constexpr int64_t kFinePointSpacing = 50;
 constexpr int64_t kPointsEnd = 24'000;
 constexpr double kSecondsMax = 1e6;
 constexpr double kUnitsMax = 1e6;
@@ -35,6 +36,22 @@ StepTable StepTable::MeasuredH200() {
 StepTable StepTable::WithoutLaunchCost() {
   StepTable table;
   table.points_[1] = {{1, 3'052'000}, {1000, 55'000'000}, {16000, 835'000'000}};
+  return table;
+}
+
+StepTable StepTable::FluxH100(double slowness) {
+  constexpr double kLaunchNanos = 15.0e6;
+  constexpr double kUnitNanos = 38.13e6;
+  constexpr double kExchangeNanos = 8.6e6;
+  StepTable table;
+  for (const int degree : {1, 2, 4, 8}) {
+    for (const int64_t milli_units : {50, 100'000}) {
+      const double work_ns = kUnitNanos * static_cast<double>(milli_units) / 1000.0 / degree;
+      const double exchange_ns = degree > 1 ? kExchangeNanos : 0;
+      table.points_[degree].emplace_back(
+          milli_units, std::llround(slowness * (kLaunchNanos + work_ns + exchange_ns)));
+    }
+  }
   return table;
 }
 
@@ -97,6 +114,14 @@ int64_t StepTable::Nanos(int64_t milli_units, int degree) const {
   return low->second + std::llround(slope * static_cast<double>(milli_units - low->first));
 }
 
+int64_t StepTable::FastestNanos(int64_t milli_units, int degree_max) const {
+  int64_t least_ns = Nanos(milli_units);
+  for (const auto& [degree, points] : points_) {
+    if (degree <= degree_max) least_ns = std::min(least_ns, Nanos(milli_units, degree));
+  }
+  return least_ns;
+}
+
 std::vector<int> StepTable::degrees() const {
   std::vector<int> degrees;
   for (const auto& [degree, points] : points_) degrees.push_back(degree);
@@ -105,7 +130,8 @@ std::vector<int> StepTable::degrees() const {
 
 std::vector<std::pair<int64_t, int64_t>> StepTable::Points(int degree) const {
   std::vector<std::pair<int64_t, int64_t>> points;
-  for (int64_t units = kPointSpacing; units <= kPointsEnd; units += kPointSpacing) {
+  const int64_t spacing = points_.size() > 1 ? kFinePointSpacing : kPointSpacing;
+  for (int64_t units = spacing; units <= kPointsEnd; units += spacing) {
     points.emplace_back(units, Nanos(units, degree));
   }
   return points;

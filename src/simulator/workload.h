@@ -21,7 +21,7 @@ struct WorkJob {
   int32_t segments = 1;  // of one step
   int64_t arrival_ns = 0;
   int64_t deadline_ns = 0;
-  int64_t solo_ns = 0;  // all its steps alone on one idle accelerator
+  int64_t solo_ns = 0;  // all its steps alone, at the degree that makes them fastest
   bool flood = false;   // of the tenant that floods
 };
 

@@ -29,7 +29,8 @@ double ProcessorMicroseconds() {
 
 class Load {
  public:
-  explicit Load(int replicas) {
+  // `gang`: replicas that may run a quantum together.
+  Load(int replicas, int gang) {
     ReplicaSpec spec;
     spec.stages = StageBit(Stage::kDenoise);
     spec.models = {0};
@@ -41,7 +42,16 @@ class Load {
       spec.cost.push_back(
           {Stage::kDenoise, tokens, std::max<int64_t>(167, tokens / 20) * 1'000'000});
     }
-    for (ReplicaId id = 1; id <= replicas; ++id) Send(ReplicaAttached{id, spec});
+    for (int degree = 2; degree <= gang; degree *= 2) {
+      DegreeCost cost{degree, spec.cost, {}};
+      for (CostPoint& point : cost.cost) point.nanos = point.nanos / degree + 10'000'000;
+      spec.degrees.push_back(std::move(cost));
+    }
+    for (ReplicaId id = 1; id <= replicas; ++id) {
+      spec.gang = gang > 1 ? (id - 1) / gang : -1;
+      spec.gang_rank = gang > 1 ? (id - 1) % gang : 0;
+      Send(ReplicaAttached{id, spec});
+    }
   }
 
   // Fills up to `jobs`, a quarter of them with a deadline that will be missed.
@@ -92,8 +102,8 @@ class Load {
   std::vector<double> times_us_;
 };
 
-void Measure(size_t jobs, int replicas) {
-  Load load(replicas);
+void Measure(size_t jobs, int replicas, int gang = 1) {
+  Load load(replicas, gang);
   load.Fill(jobs);
   load.times_us().clear();
   for (int event = 0; event < kEvents; ++event) {
@@ -105,8 +115,8 @@ void Measure(size_t jobs, int replicas) {
   const auto at = [&](double share) {
     return times[static_cast<size_t>(share * static_cast<double>(times.size() - 1))];
   };
-  std::printf("%8zu jobs %6d replicas: p50 %6.1f us, p99 %6.1f us, p99.9 %6.1f us\n", jobs,
-              replicas, at(0.5), at(0.99), at(0.999));
+  std::printf("%8zu jobs %6d replicas, gangs of %d: p50 %6.1f us, p99 %6.1f us, p99.9 %6.1f us\n",
+              jobs, replicas, gang, at(0.5), at(0.99), at(0.999));
   std::fflush(stdout);
 }
 
@@ -118,6 +128,8 @@ int main() {
   Measure(1'000, 8);
   Measure(10'000, 8);
   Measure(10'000, 100);
+  Measure(10'000, 8, 8);
+  Measure(10'000, 96, 8);
   Measure(100'000, 1000);
   Measure(900'000, 10'000);
 }

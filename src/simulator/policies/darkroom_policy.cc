@@ -29,6 +29,7 @@ void DarkroomPolicy::AttachAll(const World& world) {
   move_ns_.resize(gpus, 0);
   replicas_.resize(gpus, -1);
   started_.resize(gpus, false);
+  leads_.resize(gpus, 0);
   for (int gpu = 0; gpu < world.workload.gpus; ++gpu) {
     if (!world.lost[static_cast<size_t>(gpu)]) Attach(world, gpu);
   }
@@ -58,6 +59,20 @@ void DarkroomPolicy::Attach(const World& world, int gpu) {
   for (const auto& [milli_units, nanos] : world.table.Points()) {
     spec.cost.push_back({scheduler::Stage::kDenoise, milli_units, nanos});
   }
+  // A gang serves fixed weights.
+  const bool elastic = options_.elastic && spec.weights_bytes == 0;
+  for (const int degree : world.table.degrees()) {
+    if (degree == 1 || !elastic) continue;
+    spec.revokes = false;  // nor has it a staged plan to take back
+    // Aligned gangs of as many as the widest degree.
+    spec.gang = gpu / world.table.degrees().back();
+    spec.gang_rank = gpu % world.table.degrees().back();
+    scheduler::DegreeCost cost{degree, {}, {}};
+    for (const auto& [milli_units, nanos] : world.table.Points(degree)) {
+      cost.cost.push_back({scheduler::Stage::kDenoise, milli_units, nanos});
+    }
+    spec.degrees.push_back(std::move(cost));
+  }
   replicas_[static_cast<size_t>(gpu)] = ++last_replica_;
   gpu_of_[last_replica_] = gpu;
   Send(world, scheduler::ReplicaAttached{last_replica_, spec});
@@ -82,7 +97,7 @@ void DarkroomPolicy::OnArrival(const World& world, JobIndex job) {
 }
 
 void DarkroomPolicy::OnDone(const World& world, const Quantum& quantum, int64_t duration_ns) {
-  const auto gpu = static_cast<size_t>(quantum.gpu);
+  const size_t gpu = leads_[static_cast<size_t>(quantum.gpu)];
   const scheduler::RunPlan plan = std::move(plans_[gpu].front());
   plans_[gpu].pop_front();
   started_[gpu] = false;
@@ -99,9 +114,17 @@ void DarkroomPolicy::OnGpuLost(const World& world, int gpu) {
   const auto index = static_cast<size_t>(gpu);
   const scheduler::ReplicaId replica = std::exchange(replicas_[index], -1);
   if (replica < 0) return;
-  plans_[index].clear();
-  move_ns_[index] = 0;
-  started_[index] = false;
+  // A gang's plan ends with any of its accelerators.
+  for (size_t other = 0; other < plans_.size(); ++other) {
+    const bool helped =
+        !plans_[other].empty() &&
+        std::find(plans_[other].front().helpers.begin(), plans_[other].front().helpers.end(),
+                  replica) != plans_[other].front().helpers.end();
+    if (other != index && !helped) continue;
+    plans_[other].clear();
+    move_ns_[other] = 0;
+    started_[other] = false;
+  }
   gpu_of_.erase(replica);
   Send(world, scheduler::ReplicaLost{replica});
 }
@@ -183,6 +206,11 @@ void DarkroomPolicy::Decide(const World& world, std::vector<Quantum>& start,
     const scheduler::RunPlan& plan = plans_[gpu].front();
     Quantum quantum;
     quantum.gpu = static_cast<int>(gpu);
+    quantum.degree = 1 + static_cast<int>(plan.helpers.size());
+    for (const scheduler::ReplicaId helper : plan.helpers) {
+      quantum.gpu = std::min(quantum.gpu, gpu_of_.at(helper));
+    }
+    leads_[static_cast<size_t>(quantum.gpu)] = gpu;
     quantum.segments = plan.segment_end - plan.segment_begin;
     quantum.delay_ns = std::exchange(move_ns_[gpu], 0);
     for (const auto& item : plan.items) quantum.jobs.push_back(ToIndex(item.job));

@@ -27,6 +27,8 @@ struct DarkroomOptions {
   int64_t move_ns = 1'000'000;
   // Weight of the tenant that floods; everybody else's is 1.
   double flood_weight = 1.0;
+  // Accelerators run a quantum together where the step table has times for that.
+  bool elastic = true;
   // Only jobs of the same base model share a batch.
   bool equal_models = false;
 };
@@ -65,6 +67,7 @@ class DarkroomPolicy final : public Policy {
   std::vector<int64_t> move_ns_;                       // per accelerator, before its next plan
   std::vector<scheduler::ReplicaId> replicas_;         // per accelerator; -1: lost
   std::vector<bool> started_;                          // the first plan of it runs
+  std::vector<size_t> leads_;  // by the first accelerator of a quantum: which has its plan
   scheduler::ReplicaId last_replica_ = -1;
   absl::flat_hash_map<scheduler::ReplicaId, int> gpu_of_;
   std::vector<JobIndex> refused_;

@@ -12,6 +12,7 @@ void FifoPolicy::OnDone(const World& world, const Quantum& quantum, int64_t) {
 
 void FifoPolicy::OnGpuLost(const World& world, int gpu) {
   if (batches_.empty()) return;
+  gpu -= gpu % degree_;
   for (const JobIndex job : batches_[static_cast<size_t>(gpu)]) {
     held_[static_cast<size_t>(job)] = false;
   }
@@ -39,8 +40,8 @@ std::vector<Weights> FifoPolicy::Refresh(const World& world, int gpu,
 void FifoPolicy::Decide(const World& world, std::vector<Quantum>& start, std::vector<JobIndex>&) {
   batches_.resize(static_cast<size_t>(world.workload.gpus));
   held_.resize(world.workload.jobs.size(), false);
-  for (int gpu = 0; gpu < world.workload.gpus; ++gpu) {
-    if (world.busy[static_cast<size_t>(gpu)] || world.lost[static_cast<size_t>(gpu)]) continue;
+  for (int gpu = 0; gpu + degree_ <= world.workload.gpus; gpu += degree_) {
+    if (!IsFree(world, gpu, degree_)) continue;
     auto& batch = batches_[static_cast<size_t>(gpu)];
     std::vector<Weights> loads;
     if (world.workload.gpu_models > 0) loads = Refresh(world, gpu, batch);
@@ -65,6 +66,7 @@ void FifoPolicy::Decide(const World& world, std::vector<Quantum>& start, std::ve
     if (batch.empty()) continue;
     Quantum quantum;
     quantum.gpu = gpu;
+    quantum.degree = degree_;
     quantum.jobs = batch;
     quantum.loads = std::move(loads);
     start.push_back(std::move(quantum));

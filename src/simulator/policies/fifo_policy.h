@@ -8,6 +8,8 @@ namespace darkroom::simulator {
 // fills free room with the first that wait and have the batch's key (the base model).
 class FifoPolicy final : public Policy {
  public:
+  explicit FifoPolicy(int degree) : degree_(degree) {}
+
   std::string_view name() const override { return "fifo"; }
   void OnDone(const World& world, const Quantum& quantum, int64_t duration_ns) override;
   void OnGpuLost(const World& world, int gpu) override;
@@ -18,7 +20,8 @@ class FifoPolicy final : public Policy {
   // Begins a batch where there is none, and tells what it must load.
   std::vector<Weights> Refresh(const World& world, int gpu, std::vector<JobIndex>& batch);
 
-  std::vector<std::vector<JobIndex>> batches_;  // per accelerator
+  const int degree_;                            // accelerators that run each batch together
+  std::vector<std::vector<JobIndex>> batches_;  // per (first) accelerator
   LruWeights weights_;
   std::vector<bool> held_;  // per job: in a batch
 };

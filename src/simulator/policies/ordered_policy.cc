@@ -20,7 +20,7 @@ void OrderedPolicy::Decide(const World& world, std::vector<Quantum>& start,
   std::vector<JobIndex> order;
   order.reserve(keyed.size());
   for (const auto& [key, job] : keyed) order.push_back(job);
-  PackInOrder(world, std::move(order), equal_keys_, weights_, start);
+  PackInOrder(world, std::move(order), equal_keys_, degree_, weights_, start);
 }
 
 }  // namespace darkroom::simulator

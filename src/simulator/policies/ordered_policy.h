@@ -11,8 +11,8 @@ class OrderedPolicy final : public Policy {
     kDeadline,   // EDF
     kRemaining,  // shortest remaining time first
   };
-  OrderedPolicy(std::string_view name, Order order, bool equal_keys)
-      : name_(name), order_(order), equal_keys_(equal_keys) {}
+  OrderedPolicy(std::string_view name, Order order, bool equal_keys, int degree)
+      : name_(name), order_(order), equal_keys_(equal_keys), degree_(degree) {}
 
   std::string_view name() const override { return name_; }
   void Decide(const World& world, std::vector<Quantum>& start,
@@ -25,6 +25,7 @@ class OrderedPolicy final : public Policy {
   const std::string_view name_;
   const Order order_;
   const bool equal_keys_;
+  const int degree_;  // accelerators that run each batch together
   LruWeights weights_;
 };
 

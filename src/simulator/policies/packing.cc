@@ -12,6 +12,13 @@ std::vector<JobIndex> Idle(const World& world) {
   return idle;
 }
 
+bool IsFree(const World& world, int gpu, int degree) {
+  for (int i = gpu; i < gpu + degree; ++i) {
+    if (world.busy[static_cast<size_t>(i)] || world.lost[static_cast<size_t>(i)]) return false;
+  }
+  return true;
+}
+
 size_t HeadFor(const World& world, int gpu, const std::vector<JobIndex>& order,
                const LruWeights& weights) {
   for (size_t i = 0; i < order.size(); ++i) {
@@ -21,14 +28,15 @@ size_t HeadFor(const World& world, int gpu, const std::vector<JobIndex>& order,
   return 0;
 }
 
-void PackInOrder(const World& world, std::vector<JobIndex> order, bool equal_keys,
+void PackInOrder(const World& world, std::vector<JobIndex> order, bool equal_keys, int degree,
                  LruWeights& weights, std::vector<Quantum>& start) {
   const bool loads = world.workload.gpu_models > 0;
   if (loads) weights.Reset(world.workload);
-  for (int gpu = 0; gpu < world.workload.gpus && !order.empty(); ++gpu) {
-    if (world.busy[static_cast<size_t>(gpu)] || world.lost[static_cast<size_t>(gpu)]) continue;
+  for (int gpu = 0; gpu + degree <= world.workload.gpus && !order.empty(); gpu += degree) {
+    if (!IsFree(world, gpu, degree)) continue;
     Quantum quantum;
     quantum.gpu = gpu;
+    quantum.degree = degree;
     std::vector<JobIndex> left;
     int64_t milli_units = 0;
     uint32_t key = 0;

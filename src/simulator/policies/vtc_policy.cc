@@ -45,7 +45,7 @@ void VtcPolicy::Decide(const World& world, std::vector<Quantum>& start, std::vec
     order.push_back(job);
   }
   const size_t before = start.size();
-  PackInOrder(world, std::move(order), false, weights_, start);
+  PackInOrder(world, std::move(order), false, degree_, weights_, start);
   for (size_t i = before; i < start.size(); ++i) {
     for (const JobIndex job : start[i].jobs) {
       const WorkJob& of = world.workload.jobs[static_cast<size_t>(job)];

@@ -11,12 +11,15 @@ namespace darkroom::simulator {
 // is lifted to the least counter of those that are there.
 class VtcPolicy final : public Policy {
  public:
+  explicit VtcPolicy(int degree) : degree_(degree) {}
+
   std::string_view name() const override { return "vtc"; }
   void OnArrival(const World& world, JobIndex job) override;
   void Decide(const World& world, std::vector<Quantum>& start,
               std::vector<JobIndex>& refused) override;
 
  private:
+  const int degree_;  // accelerators that run each batch together
   LruWeights weights_;
   std::vector<double> counters_;  // milli-units times steps, per tenant
 };

@@ -41,14 +41,28 @@ std::vector<Event> Events() {
   job.image_tokens = 64;
   job.segments = 2;
   job.adapter = 4;
+  // Two that run one job together, since alone it would be late.
+  ReplicaSpec pair = worker;
+  pair.models = {7};
+  pair.gang = 6;
+  pair.degrees = {{2, {{Stage::kDenoise, 64, 600'000}}, {{Stage::kDenoise, 1.5, 3}}}};
+  ReplicaSpec second = pair;
+  second.gang_rank = 1;
   std::vector<Event> events = {ReplicaAttached{1, worker}, ReplicaAttached{2, dedicated},
-                               TenantWeight{5, 2.5}, TenantLimits{5, 10, 4, 1000.5, 20}};
+                               ReplicaAttached{3, pair},   ReplicaAttached{4, second},
+                               TenantWeight{5, 2.5},       TenantLimits{5, 10, 4, 1000.5, 20}};
   for (JobId id = 1; id <= 4; ++id) {
     job.id = id;
     job.held = id == 3;
     job.admitted = id == 4;
     events.emplace_back(JobSubmitted{job});
   }
+  job.id = 9;
+  job.model = 7;
+  job.segments = 1;
+  job.admitted = false;
+  events.emplace_back(JobSubmitted{job});
+  events.emplace_back(PlanFinished{3, 1, 900'000, {{9, PlanFinished::Outcome::kDone, true}}});
   events.emplace_back(JobReleased{3});
   events.emplace_back(PlanFinished{1, 1, 1'200'000, {{1, PlanFinished::Outcome::kDone, true}}});
   events.emplace_back(PlanRevoked{1, 2});

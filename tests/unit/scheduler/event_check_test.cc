@@ -41,6 +41,41 @@ TEST(EventCheckTest, RefusesJobsOutOfRange) {
   }
 }
 
+TEST(EventCheckTest, RefusesGangsThatLoadWeightsOrTakePlansBack) {
+  ReplicaSpec spec;
+  spec.weights_bytes = 20;
+  spec.revokes = true;
+  EXPECT_TRUE(CheckEvent(ReplicaAttached{1, spec}).ok());
+  spec.gang = 0;
+  EXPECT_EQ(Reason(ReplicaAttached{1, spec}), "GANG_INVALID");
+  spec.weights_bytes = 0;
+  EXPECT_EQ(Reason(ReplicaAttached{1, spec}), "GANG_INVALID");
+  spec.revokes = false;
+  EXPECT_TRUE(CheckEvent(ReplicaAttached{1, spec}).ok());
+  spec.weights_bytes = 20;
+  EXPECT_EQ(Reason(ReplicaAttached{1, spec}), "GANG_INVALID");
+}
+
+TEST(EventCheckTest, RefusesRanksAndDegreesOutOfRange) {
+  ReplicaSpec spec;
+  spec.gang = 3;
+  spec.gang_rank = kGangMax - 1;
+  spec.degrees = {{2, {}, {}}, {kGangMax, {}, {}}};
+  EXPECT_TRUE(CheckEvent(ReplicaAttached{1, spec}).ok());
+  for (const auto& breaks :
+       {+[](ReplicaSpec& s) { s.gang_rank = -1; }, +[](ReplicaSpec& s) { s.gang_rank = kGangMax; },
+        +[](ReplicaSpec& s) { s.degrees[0].degree = 3; },
+        +[](ReplicaSpec& s) { s.degrees[0].degree = 1; },
+        +[](ReplicaSpec& s) { s.degrees[1].degree = 2 * kGangMax; },
+        +[](ReplicaSpec& s) {
+          s.degrees.resize(kDegreesMax + 1, {2, {}, {}});
+        }}) {
+    ReplicaSpec broken = spec;
+    breaks(broken);
+    EXPECT_EQ(Reason(ReplicaAttached{1, broken}), "REPLICA_INVALID");
+  }
+}
+
 TEST(EventCheckTest, AnInvalidEventChangesNothing) {
   Scheduler scheduler;
   std::vector<Command> commands;

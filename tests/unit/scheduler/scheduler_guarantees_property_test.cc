@@ -18,11 +18,11 @@ uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
   return value == nullptr ? otherwise : std::strtoull(value, nullptr, 10);
 }
 
-TEST(SchedulerGuaranteesTest, HoldOnRandomTraces) {
+void ExpectAllHold(Trace (*make)(uint64_t)) {
   const uint64_t first = FromEnvironment("DARKROOM_FIRST_TRACE", 1);
   const uint64_t count = FromEnvironment("DARKROOM_TRACES", 2000);
   for (uint64_t seed = first; seed < first + count; ++seed) {
-    const Trace trace = RandomTrace(seed);
+    const Trace trace = make(seed);
     const std::string broken = RunTrace(trace);
     if (broken.empty()) continue;
     const Trace smaller = Shrink(trace);
@@ -30,6 +30,10 @@ TEST(SchedulerGuaranteesTest, HoldOnRandomTraces) {
            << Describe(smaller);
   }
 }
+
+TEST(SchedulerGuaranteesTest, HoldOnRandomTraces) { ExpectAllHold(RandomTrace); }
+
+TEST(SchedulerGuaranteesTest, HoldWithGangs) { ExpectAllHold(RandomGangTrace); }
 
 TEST(SchedulerGuaranteesTest, HoldWhereWeightsComeAndGo) {
   const uint64_t first = FromEnvironment("DARKROOM_FIRST_TRACE", 1);

@@ -18,6 +18,7 @@ constexpr uint64_t kTraces = 200;
 std::string FirstBreach() {
   for (uint64_t seed = 1; seed <= kTraces; ++seed) {
     std::string broken = RunTrace(RandomTrace(seed));
+    if (broken.empty()) broken = RunTrace(RandomGangTrace(seed));
     if (broken.empty() && seed <= 5) broken = RunSharesTrace(seed);
     if (broken.empty()) broken = RunEscrowTrace(RandomEscrowTrace(seed));
     if (broken.empty()) broken = RunResidencyTrace(RandomResidencyTrace(seed));
@@ -58,7 +59,10 @@ INSTANTIATE_TEST_SUITE_P(
                       Mutant{Rule::kMoveBetween, "G11"}, Mutant{Rule::kResidentOnly, "G12"},
                       Mutant{Rule::kPinnedWeights, "G12"}, Mutant{Rule::kWeightsMemory, "G12"},
                       Mutant{Rule::kWeightsStay, "G13"}, Mutant{Rule::kWeightsTurn, "G14"},
-                      Mutant{Rule::kRevokedFree, "revocation"}, Mutant{Rule::kRevokedStep, "G9"}));
+                      Mutant{Rule::kRevokedFree, "revocation"}, Mutant{Rule::kRevokedStep, "G9"},
+                      Mutant{Rule::kGangBound, "G1"}, Mutant{Rule::kGangCharges, "G7"},
+                      Mutant{Rule::kGangIdle, "gang"}, Mutant{Rule::kGangSmallest, "degree"},
+                      Mutant{Rule::kGuaranteedAlone, "G6"}));
 
 }  // namespace
 }  // namespace darkroom::scheduler

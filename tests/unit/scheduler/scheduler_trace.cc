@@ -16,41 +16,24 @@ namespace darkroom::scheduler {
 namespace {
 
 constexpr int64_t kMillisecond = 1'000'000;
-constexpr int64_t kBucket = 64;
 constexpr double kFirstEpsilon = 0.05;
 // Predictions are whole nanoseconds; a job has some hundreds of them.
 constexpr int64_t kRounding = 1000;
+// More than any job's own error, where quanta take what is predicted.
+constexpr double kErrorMax = 0.1;
 
-// t = max(launch cost, slope * tokens), rounded up to buckets of one size.
-std::vector<CostPoint> Costs(std::mt19937_64& random) {
-  std::vector<CostPoint> points;
-  for (const Stage stage : {Stage::kEncode, Stage::kImageEncode, Stage::kDenoise, Stage::kDecode}) {
-    const auto launch = static_cast<int64_t>(1 + random() % 20) * kMillisecond;
-    const auto slope = static_cast<int64_t>(1 + random() % 200) * 1000;
-    for (int64_t tokens = kBucket; tokens <= 64 * kBucket; tokens += kBucket) {
-      points.push_back({stage, tokens, std::max(launch, slope * tokens)});
+// The same on several accelerators together.
+int64_t CostAt(const ReplicaSpec& replica, Stage stage, int64_t tokens, size_t degree) {
+  for (const DegreeCost& of : replica.degrees) {
+    if (of.degree != static_cast<int32_t>(degree)) continue;
+    for (const CostPoint& point : of.cost) {
+      if (point.stage == stage && tokens <= point.tokens) return point.nanos;
     }
   }
-  return points;
+  return Cost(replica, stage, tokens);
 }
 
-int64_t Cost(const ReplicaSpec& replica, Stage stage, int64_t tokens) {
-  for (const CostPoint& point : replica.cost) {
-    if (point.stage == stage && tokens <= point.tokens) return point.nanos;
-  }
-  return 0;
-}
-
-int64_t SoloNanos(const ReplicaSpec& replica, const JobSpec& spec) {
-  int64_t nanos = 0;
-  for (int i = 0; i < kStages; ++i) {
-    const auto stage = static_cast<Stage>(i);
-    if (stage == Stage::kMediaEncode || !Needs(spec, stage)) continue;
-    nanos +=
-        Cost(replica, stage, Tokens(spec, stage)) * (stage == Stage::kDenoise ? spec.steps : 1);
-  }
-  return nanos;
-}
+size_t DegreeOf(const RunPlan& plan) { return plan.helpers.size() + 1; }
 
 // One run: replicas that take their plans in order, and a checker beside each event.
 class World {
@@ -104,6 +87,8 @@ class World {
     std::deque<RunPlan> plans;
     int64_t front_ends_ns = 0;
     std::set<uint32_t> slots;
+    ReplicaId helps = kNowhere;
+    int64_t idle_since_ns = -1;  // with work that it may run
   };
 
   void Break(std::string_view guarantee, const std::string& what) {
@@ -136,7 +121,8 @@ class World {
       tokens += Tokens(spec, plan.stage);
       segments = spec.segments;
     }
-    const auto nanos = static_cast<double>(Cost(replica.spec, plan.stage, tokens));
+    const auto nanos =
+        static_cast<double>(CostAt(replica.spec, plan.stage, tokens, DegreeOf(plan)));
     const double share = plan.stage == Stage::kDenoise
                              ? static_cast<double>(plan.segment_end - plan.segment_begin) / segments
                              : 1.0;
@@ -163,6 +149,13 @@ class World {
         auto it = std::next(live_.begin(), static_cast<long>(op.pick % live_.size()));
         const ReplicaSpec spec = it->second.spec;
         const ReplicaId id = it->first;
+        FreeHelpersOf(id);
+        // A gang's plan is lost with any of its replicas.
+        if (it->second.helps != kNowhere) {
+          const ReplicaId first = it->second.helps;
+          FreeHelpersOf(first);
+          live_.at(first).plans.clear();
+        }
         live_.erase(it);
         for (auto& [job_id, job] : jobs_) job.lost_replica = true;
         Send(ReplicaLost{id});
@@ -171,6 +164,12 @@ class World {
       case TraceOp::Kind::kWeight:
         weights_[op.weight.tenant] = op.weight.weight;
         return Send(op.weight);
+    }
+  }
+
+  void FreeHelpersOf(ReplicaId first) {
+    for (auto& [id, replica] : live_) {
+      if (replica.helps == first) replica.helps = kNowhere;
     }
   }
 
@@ -202,6 +201,7 @@ class World {
     const RunPlan plan = replica.plans.front();
     const int64_t duration_ns = TrueNanos(replica, plan);
     replica.plans.pop_front();
+    FreeHelpersOf(id);
     if (!replica.plans.empty()) {
       replica.front_ends_ns = now_ns_ + OccupiedNanos(replica, replica.plans.front());
     }
@@ -221,20 +221,32 @@ class World {
       caps[item.job] = Tokens(job->second.spec, plan.stage);
       tokens += caps[item.job];
     }
-    const int64_t together_ns = Cost(replica.spec, plan.stage, tokens);
+    const int64_t together_ns = CostAt(replica.spec, plan.stage, tokens, DegreeOf(plan));
     if (caps.size() < plan.items.size()) caps.clear();  // the batch was not what was predicted
+    // Each degree's costs are corrected by its own quanta.
+    if (DegreeOf(plan) > 1 && trace_.pace != 1.0) caps.clear();
     for (auto& [job, cap] : caps) {
       const auto alone = static_cast<double>(Cost(replica.spec, plan.stage, cap));
       cap = static_cast<int64_t>(alone * static_cast<double>(duration_ns) /
                                  static_cast<double>(together_ns)) +
             2;
     }
+    // Who asked for helpers pays for them.
+    if (needed_.erase({id, plan.sequence}) > 0 && !plan.items.empty()) {
+      caps.erase(plan.items.front().job);
+    }
     charged_ns_ = 0;
+    nobodys_ns_ = 0;
     caps_ = caps;
     Send(finished);
     caps_.clear();
-    if (charged_ns_ != (any ? duration_ns : 0)) {
-      Break("G7", absl::StrCat("charged ", charged_ns_, " of ", duration_ns));
+    const int64_t busy_ns = duration_ns * static_cast<int64_t>(DegreeOf(plan));
+    // Where nobody was there any more nobody pays, but for helpers that nobody asked for.
+    if (any ? charged_ns_ != busy_ns : DegreeOf(plan) == 1 && charged_ns_ != 0) {
+      Break("G7", absl::StrCat("charged ", charged_ns_, " of ", busy_ns));
+    }
+    if (all_needed_.erase({id, plan.sequence}) > 0 && any && nobodys_ns_ != 0) {
+      Break("G7", absl::StrCat("nobody pays for ", nobodys_ns_, " ns that a deadline asked for"));
     }
   }
 
@@ -287,6 +299,7 @@ class World {
     const auto invariants = scheduler_.BrokenInvariants();
     if (!invariants.empty()) Break("bookkeeping", invariants.front());
     CheckNoIdleReplica();
+    CheckNotTooWide();
   }
 
   // ---- commands ----
@@ -340,6 +353,7 @@ class World {
   }
   void On(const Charge& charge) {
     charged_ns_ += charge.nanos;
+    if (charge.job == 0) nobodys_ns_ += charge.nanos;
     const auto cap = caps_.find(charge.job);
     if (cap != caps_.end() && charge.nanos > cap->second) {
       Break("G7",
@@ -396,6 +410,9 @@ class World {
     }
     dispatched_ns_ += plan.predicted_ns;
     LiveReplica& replica = live_.at(plan.replica);
+    if (replica.helps != kNowhere) Break("gang", "a replica runs a plan while it helps");
+    if (!plan.helpers.empty()) CheckGang(plan, replica);
+    for (const ReplicaId helper : plan.helpers) live_.at(helper).helps = plan.replica;
     CheckBatch(plan, replica);
     CheckMembers(plan, replica);
     int64_t tokens = 0;
@@ -424,6 +441,106 @@ class World {
   }
 
   // ---- checks ----
+  // An aligned block of idle replicas, none of which has promised its time.
+  void CheckGang(const RunPlan& plan, const LiveReplica& replica) {
+    std::set<int32_t> ranks = {replica.spec.gang_rank};
+    for (const ReplicaId id : plan.helpers) {
+      const LiveReplica& helper = live_.at(id);
+      ranks.insert(helper.spec.gang_rank);
+      if (!helper.plans.empty() || helper.helps != kNowhere || id == plan.replica) {
+        Break("gang", absl::StrCat("replica ", id, " helps and is not idle"));
+      }
+      if (helper.spec.gang != replica.spec.gang) Break("gang", "of two gangs");
+      for (const auto& [job_id, job] : jobs_) {
+        const bool promised = job.guaranteed && !job.lost_replica && !job.finishing;
+        if (promised && job.replica == id) {
+          Break("G6", absl::StrCat("replica ", id, " helps and has promised job ", job_id));
+        }
+      }
+    }
+    const auto degree = static_cast<int32_t>(DegreeOf(plan));
+    const bool offered =
+        std::any_of(replica.spec.degrees.begin(), replica.spec.degrees.end(),
+                    [degree](const DegreeCost& cost) { return cost.degree == degree; });
+    if (!offered || static_cast<int32_t>(ranks.size()) != degree || *ranks.begin() % degree != 0 ||
+        *ranks.rbegin() != *ranks.begin() + degree - 1 || plan.stage != Stage::kDenoise) {
+      Break("gang", absl::StrCat(degree, " replicas from rank ", *ranks.begin()));
+    }
+    const LiveJob& head = jobs_.at(plan.items.front().job);
+    if (!InTimeAt(replica, head, plan.items.front().step, 1)) {
+      needed_.insert({plan.replica, plan.sequence});
+    }
+    if (NeedsAll(replica, head, plan.items.front().step, degree)) {
+      all_needed_.insert({plan.replica, plan.sequence});
+    }
+    const int32_t half = degree / 2;
+    if (InTimeAt(replica, head, plan.items.front().step, half) &&
+        FitsQuantum(replica.spec, head, half)) {
+      wide_.push_back(plan);
+    }
+  }
+
+  // Nobody has more accelerators than it asks for while a job for which one is enough stands still.
+  // Others may: who asks for more may wait until so many are idle, beside ranks that it cannot use.
+  // Where a rank is idle it is not for the width that anybody waits; that is G1's to bound.
+  void CheckNotTooWide() {
+    const std::vector<RunPlan> wide = std::exchange(wide_, {});
+    const bool idle = std::any_of(live_.begin(), live_.end(), [](const auto& of) {
+      return of.second.plans.empty() && of.second.helps == kNowhere;
+    });
+    if (idle) return;
+    for (const RunPlan& plan : wide) {
+      const LiveReplica& replica = live_.at(plan.replica);
+      for (const auto& [id, job] : jobs_) {
+        if (MightComeTo(replica, id, job) && FitsQuantum(replica.spec, job, 1) &&
+            InTimeAt(replica, job, job.next.step, 1)) {
+          Break("degree", absl::StrCat("job ", id, " stands still beside ", DegreeOf(plan),
+                                       " accelerators for one that needs fewer"));
+        }
+      }
+    }
+  }
+
+  // A step takes no longer than a quantum may at that degree, or at a smaller one.
+  static bool FitsQuantum(const ReplicaSpec& spec, const LiveJob& job, int32_t degree) {
+    for (; degree >= 1 && spec.quantum_ns_max > 0; degree /= 2) {
+      const int64_t step_ns =
+          CostAt(spec, Stage::kDenoise, job.spec.step_tokens, static_cast<size_t>(degree));
+      if (step_ns <= spec.quantum_ns_max) return true;
+    }
+    return spec.quantum_ns_max == 0;
+  }
+
+  // What is left of the job at that degree, as predicted.
+  static double LeftNanosAt(const LiveReplica& replica, const LiveJob& job, int32_t step,
+                            int32_t degree) {
+    const bool decodes = Needs(job.spec, Stage::kDecode);
+    const auto tail_ns = static_cast<double>(
+        decodes ? Cost(replica.spec, Stage::kDecode, Tokens(job.spec, Stage::kDecode)) : 0);
+    const auto step_ns = static_cast<double>(
+        CostAt(replica.spec, Stage::kDenoise, job.spec.step_tokens, static_cast<size_t>(degree)));
+    return step_ns * (job.spec.steps - step) + tail_ns;
+  }
+
+  // Whether the job ends in time at that degree, whatever its error was when it came.
+  bool InTimeAt(const LiveReplica& replica, const LiveJob& job, int32_t step,
+                int32_t degree) const {
+    if (job.spec.deadline_ns == kNoDeadline || trace_.pace != 1.0) return false;
+    const double left_ns = LeftNanosAt(replica, job, step, degree) * (1 + kErrorMax);
+    return left_ns <= static_cast<double>(job.spec.deadline_ns - now_ns_);
+  }
+
+  // Whether it is in time at that degree, and at no smaller one, whatever its error was.
+  bool NeedsAll(const LiveReplica& replica, const LiveJob& job, int32_t step,
+                int32_t degree) const {
+    if (!InTimeAt(replica, job, step, degree)) return false;
+    const auto room_ns = static_cast<double>(job.spec.deadline_ns - now_ns_);
+    for (int32_t fewer = 1; fewer < degree; fewer *= 2) {
+      if (LeftNanosAt(replica, job, step, fewer) <= room_ns) return false;
+    }
+    return true;
+  }
+
   void CheckBatch(const RunPlan& plan, const LiveReplica& replica) {
     std::set<TenantId> tenants;
     std::set<JobId> ids;
@@ -460,7 +577,8 @@ class World {
     }
     int64_t tokens = 0;
     for (const auto& item : plan.items) tokens += jobs_.at(item.job).spec.step_tokens;
-    const auto step_ns = static_cast<double>(Cost(replica.spec, Stage::kDenoise, tokens));
+    const auto step_ns =
+        static_cast<double>(CostAt(replica.spec, Stage::kDenoise, tokens, DegreeOf(plan)));
     for (const auto& item : plan.items) {
       const JobSpec& spec = jobs_.at(item.job).spec;
       if (spec.deadline_ns == kNoDeadline) continue;
@@ -512,29 +630,54 @@ class World {
     }
   }
 
+  // Alone, never; in a gang, while others of it end what they run.
   void CheckNoIdleReplica() {
-    for (const auto& [id, replica] : live_) {
-      if (!replica.plans.empty()) continue;
-      std::map<TenantId, int> held;
-      for (const auto& [job_id, job] : jobs_) {
-        if (job.replica == id && !job.finishing) {
-          return Break("G1", absl::StrCat("replica ", id, " idles with job ", job_id, " aboard"));
-        }
+    for (auto& [id, replica] : live_) {
+      if (!replica.plans.empty()) longest_ns_ = std::max(longest_ns_, LongestOf(replica));
+      const std::string why =
+          replica.plans.empty() && replica.helps == kNowhere ? WhatWaitsFor(id, replica) : "";
+      if (why.empty()) {
+        replica.idle_since_ns = -1;
+        continue;
       }
-      if (!replica.slots.empty()) continue;
-      for (const auto& [job_id, job] : jobs_) {
-        const bool fits = job.checkpoint == 0 && !job.guaranteed &&
-                          std::find(replica.spec.models.begin(), replica.spec.models.end(),
-                                    job.spec.model) != replica.spec.models.end();
-        if (fits && job.replica == kNowhere) {
-          return Break("G1", absl::StrCat("replica ", id, " idles while job ", job_id, " waits"));
-        }
-        if (MightComeTo(replica, job_id, job)) {
-          return Break("G1", absl::StrCat("replica ", id, " idles while job ", job_id,
-                                          " stands still elsewhere"));
-        }
+      if (replica.idle_since_ns < 0) replica.idle_since_ns = now_ns_;
+      const int64_t limit_ns = replica.spec.gang < 0 ? 0 : longest_ns_ + kRounding;
+      if (replica.spec.gang < 0 || now_ns_ - replica.idle_since_ns > limit_ns) {
+        return Break("G1", absl::StrCat("replica ", id, " idles ", why));
       }
     }
+  }
+
+  int64_t LongestOf(const LiveReplica& replica) const {
+    int64_t longest_ns = 0;
+    for (const RunPlan& plan : replica.plans) {
+      longest_ns = std::max(longest_ns, OccupiedNanos(replica, plan));
+    }
+    return longest_ns;
+  }
+
+  // Empty: nothing that it might run.
+  std::string WhatWaitsFor(ReplicaId id, const LiveReplica& replica) const {
+    const auto fits_alone = [&](const LiveJob& job) {
+      return replica.spec.gang < 0 || FitsQuantum(replica.spec, job, 1);
+    };
+    for (const auto& [job_id, job] : jobs_) {
+      if (job.replica == id && !job.finishing && fits_alone(job)) {
+        return absl::StrCat("with job ", job_id, " aboard");
+      }
+    }
+    if (!replica.slots.empty()) return "";
+    for (const auto& [job_id, job] : jobs_) {
+      if (!fits_alone(job)) continue;
+      const bool fits = job.checkpoint == 0 && !job.guaranteed &&
+                        std::find(replica.spec.models.begin(), replica.spec.models.end(),
+                                  job.spec.model) != replica.spec.models.end();
+      if (fits && job.replica == kNowhere) return absl::StrCat("while job ", job_id, " waits");
+      if (MightComeTo(replica, job_id, job)) {
+        return absl::StrCat("while job ", job_id, " stands still elsewhere");
+      }
+    }
+    return "";
   }
 
   // The job has begun elsewhere, nothing of it is under way, and it may move here.
@@ -563,6 +706,7 @@ class World {
       absl::StrAppend(&text, run->replica, ",", run->sequence, ",", run->predicted_ns, ",",
                       run->segment_end);
       for (const auto& item : run->items) absl::StrAppend(&text, ",", item.job, "/", item.step);
+      for (const ReplicaId helper : run->helpers) absl::StrAppend(&text, "+", helper);
     } else if (const auto* revoke = std::get_if<RevokePlan>(&command)) {
       absl::StrAppend(&text, revoke->replica, ",", revoke->sequence);
     } else if (const auto* charge = std::get_if<Charge>(&command)) {
@@ -596,85 +740,17 @@ class World {
   std::multimap<int64_t, RevokePlan> asked_;  // without an answer, by when it comes
   std::map<TenantId, double> weights_;        // but 1
   std::map<JobId, int64_t> caps_;
+  std::set<std::pair<ReplicaId, uint64_t>> needed_;      // plans whose first job needs its helpers
+  std::set<std::pair<ReplicaId, uint64_t>> all_needed_;  // and all of them to be in time
+  int64_t nobodys_ns_ = 0;
+  std::vector<RunPlan> wide_;  // of this event, wider than anybody asked
+  int64_t longest_ns_ = 0;
   std::string broken_;
   std::string written_;
   std::vector<std::pair<int64_t, Event>> log_;
 };
 
-JobSpec RandomJob(JobId id, const ReplicaSpec& like, std::mt19937_64& random) {
-  JobSpec spec;
-  spec.id = id;
-  spec.tenant = static_cast<TenantId>(1 + random() % 4);
-  spec.model = static_cast<ModelId>(random() % 2);
-  spec.isolation = random() % 6 == 0 ? Isolation::kExclusiveBatch : Isolation::kShared;
-  spec.steps = 1 + static_cast<int32_t>(random() % 10);
-  spec.step_tokens = kBucket * (1 + static_cast<int64_t>(random() % 6));
-  spec.image_tokens = kBucket;
-  spec.image_encode = random() % 4 == 0;
-  spec.stages = kAllStages & ~StageBit(Stage::kMediaEncode);
-  if (random() % 2 == 0) spec.stages = StageBit(Stage::kDenoise);
-  spec.segments = random() % 6 == 0 ? 1 + static_cast<int32_t>(random() % 8) : 1;
-  const uint64_t dice = random() % 10;
-  spec.service_class = dice < 3   ? ServiceClass::kGuaranteed
-                       : dice < 5 ? ServiceClass::kTarget
-                                  : ServiceClass::kBestEffort;
-  if (spec.service_class == ServiceClass::kGuaranteed || random() % 4 != 0) {
-    const double slack = 0.5 + static_cast<double>(random() % 800) / 100.0;
-    spec.deadline_ns = 1 + static_cast<int64_t>(slack * static_cast<double>(SoloNanos(like, spec)));
-  }
-  return spec;
-}
-
 }  // namespace
-
-Trace RandomTrace(uint64_t seed) {
-  std::mt19937_64 random(seed);
-  Trace trace;
-  trace.config.priority = random() % 2 == 0 ? Priority::kStrict : Priority::kGoodput;
-  trace.config.burst_credit_ns = static_cast<int64_t>(random() % 4) * 200 * kMillisecond;
-  trace.pace = random() % 2 == 0 ? 1.0 : 0.6 + static_cast<double>(random() % 40) / 100.0;
-  ReplicaSpec spec;
-  spec.stages = 0b01111;
-  spec.models = {0, 1};
-  spec.slots = 2 + static_cast<int32_t>(random() % 12);
-  spec.step_tokens_max = kBucket << (random() % 5);
-  spec.plans_in_flight_max = 1 + static_cast<int32_t>(random() % 2);
-  spec.numerics = 1;
-  spec.quantum_ns_max = static_cast<int64_t>(1 + random() % 40) * kMillisecond;
-  spec.cost = Costs(random);
-  spec.moves = random() % 4 != 0;
-  spec.move_ns = static_cast<int64_t>(random() % 3) * kMillisecond / 10;
-  spec.revokes = seed % 2 == 0;
-  trace.replicas.assign(1 + random() % 4, spec);
-  // Some make other bits than the first.
-  for (size_t i = 1; i < trace.replicas.size(); ++i) {
-    if (random() % 4 == 0) trace.replicas[i].numerics = 2;
-    if (random() % 8 == 0) trace.replicas[i].moves = false;
-  }
-  const uint64_t ops = 4 + random() % 36;
-  const uint64_t pause_ms = 1 + random() % 100;
-  int64_t at_ns = 0;
-  for (uint64_t i = 0; i < ops; ++i) {
-    at_ns += static_cast<int64_t>(random() % pause_ms) * kMillisecond;
-    TraceOp op;
-    op.at_ns = at_ns;
-    op.pick = random();
-    const uint64_t dice = random() % 40;
-    if (dice == 0) {
-      op.kind = TraceOp::Kind::kLose;
-    } else if (dice < 4) {
-      op.kind = TraceOp::Kind::kCancel;
-    } else if (dice < 6) {
-      op.kind = TraceOp::Kind::kWeight;
-      op.weight = {static_cast<TenantId>(1 + random() % 4),
-                   0.25 * static_cast<double>(1 + random() % 8)};
-    } else {
-      op.spec = RandomJob(i + 1, spec, random);
-    }
-    trace.ops.push_back(op);
-  }
-  return trace;
-}
 
 std::string RunTrace(const Trace& trace) { return World(trace).Run(); }
 
@@ -704,7 +780,7 @@ std::string Describe(const Trace& trace) {
       trace.replicas.size(), " replicas, ", replica.slots, " slots, knee ", replica.step_tokens_max,
       ", ", replica.plans_in_flight_max, " plans, quantum ", replica.quantum_ns_max, ", pace ",
       trace.pace, ", burst ", trace.config.burst_credit_ns, ", moves ", replica.moves, ", a move ",
-      replica.move_ns, "\n");
+      replica.move_ns, ", gang ", replica.gang, " of ", replica.degrees.size() + 1, " degrees\n");
   for (const TraceOp& op : trace.ops) {
     absl::StrAppend(&text, "  ", op.at_ns, " ns: op ", static_cast<int>(op.kind), " job ",
                     op.spec.id, " tenant ", op.spec.tenant, " class ",

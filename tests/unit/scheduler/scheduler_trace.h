@@ -26,8 +26,14 @@ struct Trace {
   std::vector<TraceOp> ops;
 };
 
+// What the replica's table says that one quantum takes.
+int64_t Cost(const ReplicaSpec& replica, Stage stage, int64_t tokens);
+
 // All of it follows from the seed.
 Trace RandomTrace(uint64_t seed);
+
+// The same with replicas that run quanta together.
+Trace RandomGangTrace(uint64_t seed);
 
 // Runs the trace to its end and checks every guarantee at every event. What was broken first, as
 // "G4: ..."; empty: nothing was.
