@@ -258,6 +258,8 @@ class Ops {
   virtual absl::Status CopyToDevice(void* device, const void* host, size_t bytes,
                                     Stream& stream) = 0;
   virtual absl::Status CopyToHost(void* host, const void* device, size_t bytes, Stream& stream) = 0;
+  // Between two places in device memory that do not overlap.
+  virtual absl::Status CopyOnDevice(void* to, const void* from, size_t bytes, Stream& stream) = 0;
 
   // What is packed from here until EndWeights lies in memory that other processes can map. With
   // `shared`, which another process's EndWeights gave, the same calls in the same order find it

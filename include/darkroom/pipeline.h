@@ -47,6 +47,11 @@ class Pipeline {
   virtual const v1::Numerics& numerics() const = 0;
   // See ModelLoaded.
   virtual int32_t token_pixels() const = 0;
+  // See ModelLoaded.
+  virtual int32_t blocks() const = 0;
+  // What activations of jobs that wait inside a step take, memory kept for their next step
+  // included.
+  virtual int64_t parked_bytes() const = 0;
 
   // Fills a slot from noise or from a checkpoint (tensors in `checkpoint_tensors`, in the order of
   // JobOutcome). Validates everything again, the inputs' sizes too: the daemon is another process.
@@ -60,6 +65,8 @@ class Pipeline {
   // One quantum of one stage for the jobs of `plan` whose index is in `live`; outcomes[i] belongs
   // to plan.jobs(i). A job's stages come in this order, EncodeImage only where it has an init
   // image; after a resume both encodings come again, while the latents stay the checkpoint's.
+  // Where plan.segments() ends inside the step, the job's activations wait in its slot, and the
+  // next plan goes on from there, with the guidance and the noise level that the step began with.
   virtual absl::Status Encode(const v1::BatchPlan& plan, absl::Span<const int> live,
                               absl::Span<JobOutcome> outcomes) = 0;
   virtual absl::Status EncodeImage(const v1::BatchPlan& plan, absl::Span<const int> live,

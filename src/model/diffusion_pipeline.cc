@@ -30,6 +30,8 @@ DiffusionPipeline::DiffusionPipeline(DiffusionPipelineParts parts, Ops& ops)
       ops_(ops),
       stream_(ops.CreateStream()),
       slots_(static_cast<size_t>(parts_.slots)),
+      parked_(ops, parts_.slots,
+              static_cast<size_t>(parts_.step_rows_max * parts_.denoiser->width()) * sizeof(float)),
       denoised_(static_cast<size_t>(parts_.slots)) {}
 
 absl::Status DiffusionPipeline::Open(const v1::OpenSlot& request,
@@ -139,8 +141,9 @@ void DiffusionPipeline::Close(uint32_t slot_index, bool zero) {
       // If the device fails here, the next step finds it out, and the process ends with its memory.
       CopyIn(*buffer, zeros.data(), zeros.size()).IgnoreError();
     };
-    for (DeviceBuffer* buffer : {slot.latents.get(), slot.history.get(), slot.known.get(),
-                                 slot.noise.get(), slot.mask.get(), denoised_[slot_index].get()}) {
+    for (DeviceBuffer* buffer :
+         {slot.latents.get(), slot.history.get(), slot.known.get(), slot.noise.get(),
+          slot.mask.get(), denoised_[slot_index].get(), parked_.buffer(slot_index)}) {
       wipe(buffer);
     }
     if (slot.conditioning != nullptr) slot.conditioning->Wipe(ops_, *stream_);
@@ -149,6 +152,7 @@ void DiffusionPipeline::Close(uint32_t slot_index, bool zero) {
     }
   }
   denoised_[slot_index] = nullptr;
+  parked_.Free(slot_index);
   slot = Slot();
 }
 
@@ -267,10 +271,6 @@ absl::Status DiffusionPipeline::FillMask(Slot& slot) {
 
 absl::Status DiffusionPipeline::CheckPlanJob(const v1::BatchPlan& plan, const v1::PlanJob& job,
                                              const Slot& slot) const {
-  const v1::SegmentRange& segments = plan.segments();
-  const bool whole = segments.last() == 0 ||
-                     (segments.first() == 0 && segments.last() == parts_.denoiser->layers());
-  if (!whole) return Unsupported("SEGMENTS_UNSUPPORTED", "this model runs whole steps only");
   if (job.cfg_branch() != v1::CFG_BRANCH_UNSPECIFIED) {
     return Unsupported("CFG_BRANCH_UNSUPPORTED", "this model runs both branches together only");
   }
@@ -284,6 +284,31 @@ absl::Status DiffusionPipeline::CheckPlanJob(const v1::BatchPlan& plan, const v1
     return WrongState("STEP_INVALID", absl::StrCat("the plan asks for step ", job.step_index(),
                                                    "; the slot has done ", slot.steps_done, " of ",
                                                    slot.evaluations()));
+  }
+  return CheckRange(RangeOf(plan), job, slot);
+}
+
+BlockRange DiffusionPipeline::RangeOf(const v1::BatchPlan& plan) const {
+  const v1::SegmentRange& segments = plan.segments();
+  if (segments.first() == 0 && segments.last() == 0) return {0, parts_.denoiser->layers()};
+  return {segments.first(), segments.last()};
+}
+
+absl::Status DiffusionPipeline::CheckRange(BlockRange range, const v1::PlanJob& job,
+                                           const Slot& slot) const {
+  const int layers = parts_.denoiser->layers();
+  if (range.first < 0 || range.first >= range.last || range.last > layers) {
+    return WrongState("SEGMENTS_INVALID", absl::StrCat("blocks ", range.first, " to ", range.last,
+                                                       " of a model that has ", layers));
+  }
+  if (range.first != slot.blocks_done) {
+    return WrongState("SEGMENTS_OUT_OF_ORDER",
+                      absl::StrCat("the plan begins with block ", range.first, "; ",
+                                   slot.blocks_done, " of the step's are done"));
+  }
+  if (range.last < layers && (job.returns().preview() || job.returns().checkpoint())) {
+    return WrongState("RETURNS_INSIDE_STEP",
+                      "a plan that ends inside a step has neither preview nor checkpoint");
   }
   return absl::OkStatus();
 }
@@ -303,6 +328,21 @@ absl::Status DiffusionPipeline::SetGuidance(const v1::PlanJob& job, const Slot& 
   return absl::OkStatus();
 }
 
+absl::Status DiffusionPipeline::BeginStep(const v1::PlanJob& job, const Slot& slot,
+                                          StepJob& step) const {
+  step = StepJob();
+  if (absl::Status status = SetGuidance(job, slot, step); !status.ok()) return status;
+  step.evaluation = slot.schedule.evaluations[static_cast<size_t>(slot.steps_done)];
+  if (job.sigmas_size() == 0) return absl::OkStatus();
+  if (job.sigmas_size() != 2) {
+    return OutOfRange("SIGMAS_INVALID", "sigmas", "must be two or none");
+  }
+  absl::StatusOr<Evaluation> given = slot.sampler->MakeStep(job.sigmas(0), job.sigmas(1));
+  if (!given.ok()) return given.status();
+  step.evaluation = *given;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<DiffusionPipeline::Ready> DiffusionPipeline::Prepare(const v1::BatchPlan& plan,
                                                                     int index) {
   const v1::PlanJob& job = plan.jobs(index);
@@ -311,17 +351,10 @@ absl::StatusOr<DiffusionPipeline::Ready> DiffusionPipeline::Prepare(const v1::Ba
   Slot& slot = **found;
   if (absl::Status status = CheckPlanJob(plan, job, slot); !status.ok()) return status;
 
-  Ready ready{.index = index, .slot = &slot, .job = {}};
+  Ready ready{.index = index, .slot = &slot, .job = slot.begun};
   StepJob& step = ready.job;
-  if (absl::Status status = SetGuidance(job, slot, step); !status.ok()) return status;
-  step.evaluation = slot.schedule.evaluations[static_cast<size_t>(slot.steps_done)];
-  if (job.sigmas_size() > 0) {
-    if (job.sigmas_size() != 2) {
-      return OutOfRange("SIGMAS_INVALID", "sigmas", "must be two or none");
-    }
-    absl::StatusOr<Evaluation> given = slot.sampler->MakeStep(job.sigmas(0), job.sigmas(1));
-    if (!given.ok()) return given.status();
-    step.evaluation = *given;
+  if (slot.blocks_done == 0) {
+    if (absl::Status status = BeginStep(job, slot, step); !status.ok()) return status;
   }
   if (absl::Status status = EncodeSlot(slot); !status.ok()) return status;
   const auto floats = [](const std::unique_ptr<DeviceBuffer>& buffer) {
@@ -343,6 +376,12 @@ absl::StatusOr<DiffusionPipeline::Ready> DiffusionPipeline::Prepare(const v1::Ba
   step.mask = floats(slot.mask);
   step.known = floats(slot.known);
   step.noise = floats(slot.noise);
+  if (RangeOf(plan) != BlockRange{0, parts_.denoiser->layers()}) {
+    const int64_t elements = parts_.denoiser->RowsOf(step) * parts_.denoiser->width();
+    auto parked = parked_.Hold(job.slot(), static_cast<size_t>(elements) * sizeof(float));
+    if (!parked.ok()) return parked.status();
+    step.parked = *parked;
+  }
   return ready;
 }
 
@@ -381,14 +420,23 @@ absl::Status DiffusionPipeline::RunPass(const v1::BatchPlan& plan, absl::Span<co
                                         absl::Span<JobOutcome> outcomes) {
   step_jobs_.clear();
   for (const Ready& ready : pass) step_jobs_.push_back(ready.job);
-  if (absl::Status status = parts_.denoiser->Run(step_jobs_, *stream_); !status.ok()) {
+  const BlockRange range = RangeOf(plan);
+  if (absl::Status status = parts_.denoiser->RunBlocks(step_jobs_, range, *stream_); !status.ok()) {
     return status;
   }
   for (const Ready& ready : pass) {
-    ++ready.slot->steps_done;
+    const v1::PlanJob& job = plan.jobs(ready.index);
     JobOutcome& outcome = outcomes[static_cast<size_t>(ready.index)];
     outcome.sigma = ready.job.evaluation.sigma;
-    absl::Status status = FinishStep(plan.jobs(ready.index), *ready.slot, outcome);
+    if (range.last < parts_.denoiser->layers()) {
+      ready.slot->blocks_done = range.last;
+      ready.slot->begun = ready.job;
+      continue;
+    }
+    ready.slot->blocks_done = 0;
+    parked_.StepDone(job.slot());
+    ++ready.slot->steps_done;
+    absl::Status status = FinishStep(job, *ready.slot, outcome);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();

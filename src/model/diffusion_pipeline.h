@@ -9,6 +9,7 @@
 #include "model/autoencoders/autoencoder_kl_decoder.h"
 #include "model/autoencoders/autoencoder_kl_encoder.h"
 #include "model/denoisers/denoiser.h"
+#include "model/parked_memory.h"
 #include "model/samplers/sampler.h"
 
 namespace darkroom {
@@ -42,6 +43,8 @@ class DiffusionPipeline : public Pipeline {
   const v1::Model& model() const override { return parts_.model; }
   const v1::Numerics& numerics() const override { return parts_.numerics; }
   int32_t token_pixels() const override { return parts_.model.limits().size_multiple_of(); }
+  int32_t blocks() const override { return parts_.denoiser->layers(); }
+  int64_t parked_bytes() const override { return static_cast<int64_t>(parked_.bytes()); }
 
   absl::Status Open(const v1::OpenSlot& request, absl::Span<const Payload> checkpoint_tensors,
                     const JobInputs& inputs) override;
@@ -66,6 +69,9 @@ class DiffusionPipeline : public Pipeline {
     const Sampler* sampler = nullptr;
     Schedule schedule;
     int steps_done = 0;
+    // Of the step that is under way; its `begun` are the values that it began with.
+    int blocks_done = 0;
+    StepJob begun;
     int latent_height = 0;
     int latent_width = 0;
     // f32 [channels, height, width], device; `history` where the sampler keeps one.
@@ -104,6 +110,10 @@ class DiffusionPipeline : public Pipeline {
   absl::StatusOr<Ready> Prepare(const v1::BatchPlan& plan, int index);
   absl::Status CheckPlanJob(const v1::BatchPlan& plan, const v1::PlanJob& job,
                             const Slot& slot) const;
+  BlockRange RangeOf(const v1::BatchPlan& plan) const;
+  absl::Status CheckRange(BlockRange range, const v1::PlanJob& job, const Slot& slot) const;
+  // Guidance and noise level of the step that is to begin.
+  absl::Status BeginStep(const v1::PlanJob& job, const Slot& slot, StepJob& step) const;
   absl::Status SetGuidance(const v1::PlanJob& job, const Slot& slot, StepJob& step) const;
   absl::Status RunPass(const v1::BatchPlan& plan, absl::Span<const Ready> pass,
                        absl::Span<JobOutcome> outcomes);
@@ -115,6 +125,8 @@ class DiffusionPipeline : public Pipeline {
   Ops& ops_;
   std::unique_ptr<Stream> stream_;
   std::vector<Slot> slots_;
+  // Bounded by the activations of the largest packed step.
+  ParkedMemory parked_;
   uint64_t identities_ = 0;
   std::vector<StepJob> step_jobs_;  // of the running pass
   // Clean estimates for previews, by slot; allocated when the first is asked for.

@@ -14,6 +14,8 @@ struct CostCurve {
   // Beyond this throughput rises by less than 5%; the largest size measured when it never stops
   // rising. 0 when nothing could be measured.
   int64_t knee_tokens = 0;
+  // What encoding one job takes; 0 when nothing could be measured.
+  int64_t encode_ns = 0;
 };
 
 // Tokens of one job's step at the model's own guidance, as the daemon counts them: those of the

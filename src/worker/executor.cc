@@ -163,12 +163,19 @@ absl::Status Executor::Load(const LoadCommand& command, v1::ModelLoaded& reply,
     const CostCurve curve = MeasureCost(*pipeline_, request.slots(), request.step_tokens_max(),
                                         options_.cost_probe_ns_max, *options_.clock);
     reply.mutable_cost()->Add(curve.points.begin(), curve.points.end());
+    if (curve.encode_ns > 0) {
+      v1::ModelLoaded::CostPoint& encode = *reply.add_cost();
+      encode.set_stage(v1::STAGE_ENCODE);
+      encode.set_tokens(1);
+      encode.set_nanos(curve.encode_ns);
+    }
     reply.set_knee_tokens(curve.knee_tokens);
   }
   *reply.mutable_model() = pipeline_->model();
   *reply.mutable_numerics() = pipeline_->numerics();
   reply.set_token_pixels(pipeline_->token_pixels());
   reply.set_text_tokens(pipeline_->model().limits().sequence_length_max());
+  reply.set_blocks(Blocks());
   return absl::OkStatus();
 }
 
@@ -329,9 +336,10 @@ absl::Status Executor::Execute(PlanCommand& command) {
   }
   TensorWriter tensors;
   for (const int index : live) {
-    Report(plan.jobs(index), plan.stage(), *command.entries[index].lease, outcomes[index], tensors,
+    Report(plan, plan.jobs(index), *command.entries[index].lease, outcomes[index], tensors,
            *done.mutable_jobs(index));
   }
+  if (pipeline_ != nullptr) done.set_parked_bytes(pipeline_->parked_bytes());
   done.set_end_nanos(options_.clock->MonotonicNanos());
   command.ticket->Finish();
   return outbox_.Send(message, tensors.TakeAttachments());
@@ -350,7 +358,7 @@ std::vector<int> Executor::Admit(const PlanCommand& command, v1::PlanDone& done)
       result.set_skipped(true);
     } else if (entry.lease->failure) {
       *result.mutable_status() = *entry.lease->failure;
-    } else if (const absl::Status status = CheckEntry(command.plan, command.entries, i);
+    } else if (const absl::Status status = CheckEntry(command.plan, command.entries, i, Blocks());
                !status.ok()) {
       *result.mutable_status() = ToProto(status);
     } else {
@@ -395,28 +403,18 @@ absl::Status Executor::RunStage(const v1::BatchPlan& plan, absl::Span<const int>
   return status;
 }
 
-void Executor::Report(const v1::PlanJob& job, v1::Stage stage, Lease& lease, JobOutcome& outcome,
-                      TensorWriter& tensors, v1::PlanDone::JobResult& result) {
+void Executor::Report(const v1::BatchPlan& plan, const v1::PlanJob& job, Lease& lease,
+                      JobOutcome& outcome, TensorWriter& tensors, v1::PlanDone::JobResult& result) {
   result.set_step_index(job.step_index());
   absl::Status status = outcome.status;
-  if (status.ok() && stage == v1::STAGE_IMAGE_ENCODE) lease.image_encoded = true;
-  if (status.ok() && stage == v1::STAGE_DENOISE) {
-    ++lease.next_step;
+  if (status.ok() && plan.stage() == v1::STAGE_IMAGE_ENCODE) lease.image_encoded = true;
+  if (status.ok() && plan.stage() == v1::STAGE_DENOISE) {
+    lease.next_block = BlocksOf(plan, Blocks()).last % Blocks();
+    if (lease.next_block == 0) ++lease.next_step;
     result.set_sigma(outcome.sigma);
-    if (outcome.latents_hash) result.set_latents_hash(*outcome.latents_hash);
-    if (job.returns().checkpoint() && outcome.checkpoint) {
-      const absl::Status put = PutCheckpoint(outcome, lease, tensors, *result.mutable_checkpoint());
-      if (!put.ok()) {
-        // The job goes on without: a later checkpoint will do.
-        spdlog::warn("a checkpoint was left out: {}", put.ToString());
-        result.clear_checkpoint();
-      }
-    }
-    if (job.returns().preview() && !outcome.preview.empty()) {
-      PutPreview(outcome, job.returns().preview_size_max(), tensors, result);
-    }
+    if (lease.next_block == 0) ReportStep(job, lease, outcome, tensors, result);
   }
-  if (status.ok() && stage == v1::STAGE_DECODE && job.returns().output()) {
+  if (status.ok() && plan.stage() == v1::STAGE_DECODE && job.returns().output()) {
     v1::TensorRef& ref = *result.mutable_output();
     ref.set_dtype(v1::DTYPE_U8);
     for (const int64_t dim : {lease.height, lease.width, 3}) ref.add_shape(dim);
@@ -428,6 +426,23 @@ void Executor::Report(const v1::PlanJob& job, v1::Stage stage, Lease& lease, Job
   lease.failure = ToProto(status);
   result.clear_output();
   *result.mutable_status() = *lease.failure;
+}
+
+// What comes back after a step.
+void Executor::ReportStep(const v1::PlanJob& job, const Lease& lease, JobOutcome& outcome,
+                          TensorWriter& tensors, v1::PlanDone::JobResult& result) {
+  if (outcome.latents_hash) result.set_latents_hash(*outcome.latents_hash);
+  if (job.returns().checkpoint() && outcome.checkpoint) {
+    const absl::Status put = PutCheckpoint(outcome, lease, tensors, *result.mutable_checkpoint());
+    if (!put.ok()) {
+      // The job goes on without: a later checkpoint will do.
+      spdlog::warn("a checkpoint was left out: {}", put.ToString());
+      result.clear_checkpoint();
+    }
+  }
+  if (job.returns().preview() && !outcome.preview.empty()) {
+    PutPreview(outcome, job.returns().preview_size_max(), tensors, result);
+  }
 }
 
 }  // namespace darkroom

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -64,8 +65,12 @@ class Executor {
   std::vector<int> Admit(const PlanCommand& command, v1::PlanDone& done);
   absl::Status RunStage(const v1::BatchPlan& plan, absl::Span<const int> live,
                         absl::Span<JobOutcome> outcomes);
-  void Report(const v1::PlanJob& job, v1::Stage stage, Lease& lease, JobOutcome& outcome,
+  void Report(const v1::BatchPlan& plan, const v1::PlanJob& job, Lease& lease, JobOutcome& outcome,
               TensorWriter& tensors, v1::PlanDone::JobResult& result);
+  static void ReportStep(const v1::PlanJob& job, const Lease& lease, JobOutcome& outcome,
+                         TensorWriter& tensors, v1::PlanDone::JobResult& result);
+  // Of a step; 1: whole steps only.
+  int32_t Blocks() const { return pipeline_ == nullptr ? 1 : std::max(1, pipeline_->blocks()); }
   absl::Status SendProgress(int64_t done, int64_t total);
 
   const PipelineFactory factory_;

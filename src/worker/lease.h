@@ -40,6 +40,7 @@ struct Lease {
   bool image_encoded = false;
   int32_t first_step = 0;  // 0, or the checkpoint's
   int32_t next_step = 0;   // the only step a plan may run
+  int32_t next_block = 0;  // and from where; above 0 the job waits inside the step
   std::string numerics_id;
   // Once opening or a stage failed, nothing else runs for the job. A message and not a status, as
   // PlanEntry::refusal: the reader may be the one to let go of the lease.

@@ -96,10 +96,31 @@ absl::Status CheckAdapters(const google::protobuf::RepeatedPtrField<v1::AdapterU
   return absl::OkStatus();
 }
 
-absl::Status CheckStage(const v1::BatchPlan& plan, const v1::PlanJob& job, const Lease& lease) {
+// Where the step goes on, and what may come back from there.
+absl::Status CheckBlocks(const v1::BatchPlan& plan, const v1::PlanJob& job, const Lease& lease,
+                         int32_t blocks) {
+  const PlanBlocks run = BlocksOf(plan, blocks);
+  if (run.last > blocks) {
+    return Invalid("SEGMENTS_INVALID", absl::StrCat("blocks ", run.first, " to ", run.last,
+                                                    " of a model that has ", blocks));
+  }
+  if (run.first != lease.next_block) {
+    return Invalid("SEGMENTS_OUT_OF_ORDER",
+                   absl::StrCat("step ", job.step_index(), " cannot go on from block ", run.first,
+                                "; ", lease.next_block, " of ", blocks, " are done"));
+  }
+  if (run.last < blocks && (job.returns().preview() || job.returns().checkpoint())) {
+    return Invalid("RETURNS_INSIDE_STEP",
+                   "a plan that ends inside a step has neither preview nor checkpoint");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckStage(const v1::BatchPlan& plan, const v1::PlanJob& job, const Lease& lease,
+                        int32_t blocks) {
   switch (plan.stage()) {
     case v1::STAGE_ENCODE:
-      if (lease.next_step != lease.first_step) {
+      if (lease.next_step != lease.first_step || lease.next_block > 0) {
         return Invalid("STAGE_OUT_OF_ORDER", "the conditioning was encoded before the first step");
       }
       return absl::OkStatus();
@@ -107,7 +128,7 @@ absl::Status CheckStage(const v1::BatchPlan& plan, const v1::PlanJob& job, const
       if (!lease.has_image) {
         return Invalid("IMAGE_MISSING", "the slot was opened without a picture to encode");
       }
-      if (lease.next_step != lease.first_step) {
+      if (lease.next_step != lease.first_step || lease.next_block > 0) {
         return Invalid("STAGE_OUT_OF_ORDER", "the picture was encoded before the first step");
       }
       return absl::OkStatus();
@@ -120,7 +141,7 @@ absl::Status CheckStage(const v1::BatchPlan& plan, const v1::PlanJob& job, const
                        absl::StrCat("step ", job.step_index(), " cannot run; ", lease.next_step,
                                     " of ", lease.steps, " are done"));
       }
-      return absl::OkStatus();
+      return CheckBlocks(plan, job, lease, blocks);
     case v1::STAGE_DECODE:
       if (lease.next_step != lease.steps) {
         return Invalid("STAGE_OUT_OF_ORDER", absl::StrCat("cannot decode: ", lease.next_step,
@@ -192,11 +213,22 @@ absl::Status CheckPlan(const v1::BatchPlan& plan) {
       plan.stage() != v1::STAGE_DENOISE && plan.stage() != v1::STAGE_DECODE) {
     return Invalid("STAGE_UNKNOWN", "a worker runs encode, image encode, denoise and decode");
   }
-  if (plan.segments().first() != 0 || plan.segments().last() != 0) {
-    return Error(absl::StatusCode::kUnimplemented, "SEGMENTS_UNSUPPORTED",
-                 "this worker runs whole steps only");
+  const v1::SegmentRange& segments = plan.segments();
+  if (segments.first() == 0 && segments.last() == 0) return absl::OkStatus();
+  if (plan.stage() != v1::STAGE_DENOISE) {
+    return Invalid("SEGMENTS_INVALID", "only denoising steps have segments");
+  }
+  if (segments.first() < 0 || segments.first() >= segments.last()) {
+    return Invalid("SEGMENTS_INVALID", absl::StrCat("segments ", segments.first(), " to ",
+                                                    segments.last(), " are no part of a step"));
   }
   return absl::OkStatus();
+}
+
+PlanBlocks BlocksOf(const v1::BatchPlan& plan, int32_t blocks) {
+  const v1::SegmentRange& segments = plan.segments();
+  if (segments.first() == 0 && segments.last() == 0) return {0, blocks};
+  return {segments.first(), segments.last()};
 }
 
 absl::Status PlanOrder::Check(const v1::BatchPlan& plan) {
@@ -213,7 +245,8 @@ absl::Status PlanOrder::Check(const v1::BatchPlan& plan) {
   return absl::OkStatus();
 }
 
-absl::Status CheckEntry(const v1::BatchPlan& plan, absl::Span<const PlanEntry> entries, int index) {
+absl::Status CheckEntry(const v1::BatchPlan& plan, absl::Span<const PlanEntry> entries, int index,
+                        int32_t blocks) {
   const v1::PlanJob& job = plan.jobs(index);
   const Lease& lease = *entries[index].lease;
   if (!lease.open) {
@@ -239,7 +272,7 @@ absl::Status CheckEntry(const v1::BatchPlan& plan, absl::Span<const PlanEntry> e
                  "this worker runs both guidance branches together");
   }
   if (absl::Status status = CheckNumbers(job); !status.ok()) return status;
-  return CheckStage(plan, job, lease);
+  return CheckStage(plan, job, lease, blocks);
 }
 
 }  // namespace darkroom

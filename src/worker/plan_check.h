@@ -18,7 +18,7 @@ absl::Status CheckOpenSlot(const v1::OpenSlot& request);
 // Evaluations of the transformer that the job takes. REQUIRES: CheckOpenSlot is OK.
 int SlotEvaluations(const v1::OpenSlot& request);
 
-// What concerns the plan as a whole: stage, segments, number of jobs.
+// What concerns the plan as a whole: stage, segments.
 absl::Status CheckPlan(const v1::BatchPlan& plan);
 
 // Follows the sequence numbers of plans: they rise within a gang epoch, and epochs never fall.
@@ -32,8 +32,17 @@ class PlanOrder {
   bool any_ = false;
 };
 
-// Whether entry `index` may run now: the slot is open and not twice in the plan, order of
-// stages and steps, numbers, isolation. REQUIRES: it has a lease.
-absl::Status CheckEntry(const v1::BatchPlan& plan, absl::Span<const PlanEntry> entries, int index);
+// The blocks of a step that the plan runs, of a model that has so many, [first, last).
+struct PlanBlocks {
+  int32_t first = 0;
+  int32_t last = 0;
+};
+PlanBlocks BlocksOf(const v1::BatchPlan& plan, int32_t blocks);
+
+// Whether entry `index` may run now: the slot is open and not twice in the plan, order of stages,
+// steps and blocks, numbers, isolation. `blocks`: of a step of the model. REQUIRES: it has a lease,
+// and CheckPlan found nothing.
+absl::Status CheckEntry(const v1::BatchPlan& plan, absl::Span<const PlanEntry> entries, int index,
+                        int32_t blocks);
 
 }  // namespace darkroom

@@ -157,6 +157,7 @@ class Step {
   }
 
   void Fill(const FluxConfig& config) {
+    forward_.blocks = {0, config.blocks()};
     forward_.text = text_.packed;
     forward_.image = image_.packed;
     forward_.joint = joint_.packed;

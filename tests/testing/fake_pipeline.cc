@@ -189,6 +189,7 @@ void FakePipeline::Close(uint32_t slot, bool zero) {
   closed.request.Clear();
   closed.inputs = {};
   closed.image_encoded = false;
+  closed.next_block = 0;
   closed.chain = 0;
   if (zero) std::fill(closed.latents.begin(), closed.latents.end(), 0.0f);
 }
@@ -238,42 +239,62 @@ absl::Status FakePipeline::Denoise(const v1::BatchPlan& plan, absl::Span<const i
     tokens += static_cast<int64_t>(request.width() / kTokenPixels) *
               (request.height() / kTokenPixels) * (request.guidance_scale() > 1 ? 2 : 1);
   }
+  const bool whole = plan.segments().last() == 0;
+  const int32_t first = plan.segments().first();
+  const int32_t last = whole ? options_.blocks : plan.segments().last();
+  const int64_t step_us = options_.step_us + options_.job_us * static_cast<int64_t>(live.size()) +
+                          options_.token_ns * tokens / 1000;
   const int64_t start_ns = Clock::Real().MonotonicNanos();
-  Pause(options_.step_us + options_.job_us * static_cast<int64_t>(live.size()) +
-        options_.token_ns * tokens / 1000);
+  Pause(step_us * (last - first) / options_.blocks);
   if (timeline_.is_open()) {
     timeline_ << start_ns << ' ' << Clock::Real().MonotonicNanos() << '\n' << std::flush;
   }
   for (const int i : live) {
-    const v1::PlanJob& job = plan.jobs(i);
-    Slot& slot = slots_[job.slot()];
-    JobOutcome& outcome = outcomes[i];
-    if (!slot.encoded || (!slot.inputs.init_image.empty() && !slot.image_encoded) ||
-        job.step_index() != slot.next_step) {
-      outcome.status = Error(absl::StatusCode::kFailedPrecondition, "STEP_OUT_OF_ORDER",
-                             "encode first, then each step once");
-      continue;
-    }
-    bool make_nan = false;
-    absl::Status status =
-        Misbehave(slot.request.prompt(), absl::StrCat(job.step_index()), outcome.status, &make_nan);
+    absl::Status status = RunBlocks(plan.jobs(i), first, last, outcomes[i]);
     if (!status.ok()) return status;
-    if (!outcome.status.ok()) continue;
-    AdvanceLatents(slot,
-                   job.guidance_scale() > 0 ? job.guidance_scale() : slot.request.guidance_scale());
-    if (make_nan) slot.latents[slot.latents.size() / 2] = NAN;
-    if (!std::all_of(slot.latents.begin(), slot.latents.end(),
-                     [](float value) { return std::isfinite(value); })) {
-      outcome.status = Error(absl::StatusCode::kInternal, "LATENTS_NOT_FINITE",
-                             "the model gave values that are not numbers");
-      continue;
-    }
-    outcome.sigma = slot.request.steps() - job.step_index();
-    outcome.latents_hash = Fnv1a(AsBytes(slot.latents));
-    if (job.returns().checkpoint()) FillCheckpoint(slot, outcome);
-    if (job.returns().preview()) FillPreview(slot, job.returns().preview_size_max(), outcome);
   }
   return absl::OkStatus();
+}
+
+absl::Status FakePipeline::RunBlocks(const v1::PlanJob& job, int32_t first, int32_t last,
+                                     JobOutcome& outcome) {
+  Slot& slot = slots_[job.slot()];
+  // One that comes with latents is encoded with its first step.
+  if (!(slot.encoded || slot.request.has_checkpoint()) ||
+      (!slot.inputs.init_image.empty() && !slot.image_encoded) ||
+      job.step_index() != slot.next_step || first != slot.next_block) {
+    outcome.status = Error(absl::StatusCode::kFailedPrecondition, "STEP_OUT_OF_ORDER",
+                           "encode first, then each step once, block by block");
+    return absl::OkStatus();
+  }
+  outcome.sigma = slot.request.steps() - job.step_index();
+  slot.next_block = last % options_.blocks;
+  if (slot.next_block > 0) return absl::OkStatus();
+  bool make_nan = false;
+  absl::Status status =
+      Misbehave(slot.request.prompt(), absl::StrCat(job.step_index()), outcome.status, &make_nan);
+  if (!status.ok() || !outcome.status.ok()) return status;
+  AdvanceLatents(slot,
+                 job.guidance_scale() > 0 ? job.guidance_scale() : slot.request.guidance_scale());
+  if (make_nan) slot.latents[slot.latents.size() / 2] = NAN;
+  if (!std::all_of(slot.latents.begin(), slot.latents.end(),
+                   [](float value) { return std::isfinite(value); })) {
+    outcome.status = Error(absl::StatusCode::kInternal, "LATENTS_NOT_FINITE",
+                           "the model gave values that are not numbers");
+    return absl::OkStatus();
+  }
+  outcome.latents_hash = Fnv1a(AsBytes(slot.latents));
+  if (job.returns().checkpoint()) FillCheckpoint(slot, outcome);
+  if (job.returns().preview()) FillPreview(slot, job.returns().preview_size_max(), outcome);
+  return absl::OkStatus();
+}
+
+int64_t FakePipeline::parked_bytes() const {
+  int64_t bytes = 0;
+  for (const Slot& slot : slots_) {
+    if (slot.next_block > 0) bytes += static_cast<int64_t>(slot.latents.size());
+  }
+  return bytes;
 }
 
 void FakePipeline::FillCheckpoint(const Slot& slot, JobOutcome& outcome) {

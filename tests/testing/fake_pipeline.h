@@ -14,8 +14,10 @@
 namespace darkroom::testing {
 
 struct FakePipelineOptions {
-  // A denoising step takes step_us + job_us * jobs + token_ns * tokens.
+  // A denoising step takes step_us + job_us * jobs + token_ns * tokens, and each of its blocks an
+  // equal part of that.
   int64_t step_us = 5000;
+  int32_t blocks = 1;
   int64_t job_us = 0;
   int64_t token_ns = 0;
   int64_t encode_us = 0;
@@ -55,6 +57,9 @@ class FakePipeline final : public Pipeline {
   const v1::Model& model() const override { return model_; }
   const v1::Numerics& numerics() const override { return numerics_; }
   int32_t token_pixels() const override { return kTokenPixels; }
+  int32_t blocks() const override { return options_.blocks; }
+  // A byte for every latent of every job inside a step.
+  int64_t parked_bytes() const override;
 
   absl::Status Open(const v1::OpenSlot& request, absl::Span<const Payload> checkpoint_tensors,
                     const JobInputs& inputs) override;
@@ -81,6 +86,7 @@ class FakePipeline final : public Pipeline {
     bool encoded = false;
     v1::OpenSlot request;
     int32_t next_step = 0;
+    int32_t next_block = 0;
     JobInputs inputs;
     bool image_encoded = false;
     uint64_t chain = 0;          // hash of everything that happened to the job; the sampler's state
@@ -95,6 +101,8 @@ class FakePipeline final : public Pipeline {
   absl::Status Misbehave(const std::string& prompt, std::string_view place,
                          absl::Status& job_status, bool* make_nan = nullptr);
   bool HappensNow(std::string_view fault, bool once, std::string_view place) const;
+  // One job's part of blocks [first, last) of a step; as Misbehave.
+  absl::Status RunBlocks(const v1::PlanJob& job, int32_t first, int32_t last, JobOutcome& outcome);
   static void AdvanceLatents(Slot& slot, double guidance_scale);
   static std::string Picture(const Slot& slot, int64_t width, int64_t height);
   static void FillCheckpoint(const Slot& slot, JobOutcome& outcome);

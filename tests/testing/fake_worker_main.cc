@@ -64,6 +64,7 @@ int Main(int argc, char** argv) {
     app.add_option(name, value)->envname(variable);
   };
   option("--step-us", "DARKROOM_FAKE_STEP_US", fake.step_us);
+  option("--blocks", "DARKROOM_FAKE_BLOCKS", fake.blocks);
   option("--job-us", "DARKROOM_FAKE_JOB_US", fake.job_us);
   option("--token-ns", "DARKROOM_FAKE_TOKEN_NS", fake.token_ns);
   option("--encode-us", "DARKROOM_FAKE_ENCODE_US", fake.encode_us);

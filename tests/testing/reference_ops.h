@@ -51,6 +51,10 @@ class ReferenceOps : public Ops {
     std::memcpy(host, device, bytes);
     return absl::OkStatus();
   }
+  absl::Status CopyOnDevice(void* to, const void* from, size_t bytes, Stream&) override {
+    std::memcpy(to, from, bytes);
+    return absl::OkStatus();
+  }
 
   // Nothing is shared.
   absl::Status BeginWeights(const SharedWeights*) override { return absl::OkStatus(); }

@@ -77,6 +77,9 @@ class CpuOps : public Ops {
   absl::Status CopyToHost(void* host, const void* device, size_t bytes, Stream&) override {
     return Copy("CopyToHost", host, device, bytes);
   }
+  absl::Status CopyOnDevice(void* to, const void* from, size_t bytes, Stream&) override {
+    return Copy("CopyOnDevice", to, from, bytes);
+  }
 
   absl::Status BeginWeights(const SharedWeights* shared) override {
     MutexLock lock(context_.mutex);

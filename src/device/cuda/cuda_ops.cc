@@ -50,6 +50,10 @@ class CudaOps : public Ops {
     return On("CopyToHost", stream,
               [&](CudaStream& on) { return on.CopyToHost(host, device, bytes); });
   }
+  absl::Status CopyOnDevice(void* to, const void* from, size_t bytes, Stream& stream) override {
+    return On("CopyOnDevice", stream,
+              [&](CudaStream& on) { return on.CopyOnDevice(to, from, bytes); });
+  }
 
   // Device memory is not shared between processes.
   absl::Status BeginWeights(const SharedWeights* shared) override {

@@ -118,4 +118,10 @@ absl::Status CudaStream::CopyToHost(void* host, const void* device, size_t bytes
                   "CopyToHost");
 }
 
+absl::Status CudaStream::CopyOnDevice(void* to, const void* from, size_t bytes) {
+  if (bytes == 0) return absl::OkStatus();
+  return ToStatus(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_),
+                  "CopyOnDevice");
+}
+
 }  // namespace darkroom::cuda

@@ -73,6 +73,7 @@ class CudaStream : public Stream {
   absl::Status CopyToDevice(void* device, const void* host, size_t bytes);
   // Host memory is filled when the stream was synchronised.
   absl::Status CopyToHost(void* host, const void* device, size_t bytes);
+  absl::Status CopyOnDevice(void* to, const void* from, size_t bytes);
 
   bool capturing() const { return capturing_; }
 

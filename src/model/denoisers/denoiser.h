@@ -10,6 +10,7 @@
 #include "absl/types/span.h"
 #include "darkroom/ops.h"
 #include "model/samplers/sampler.h"
+#include "model/transformers/parked_rows.h"
 
 namespace darkroom {
 
@@ -48,6 +49,8 @@ struct StepJob {
   float distilled_guidance = 1;
   float* history = nullptr;   // as latents; where the sampler keeps one
   float* denoised = nullptr;  // as latents; written with the clean estimate, if given
+  // Where its activations lie between two parts of a step, f32 [RowsOf, width].
+  float* parked = nullptr;
   // Inpainting; all three or none. See SamplerUpdate.
   const float* mask = nullptr;
   const float* known = nullptr;
@@ -78,8 +81,10 @@ class Denoiser {
   virtual int latent_channels() const = 0;
   // Latents of one token, in each direction.
   virtual int patch() const = 0;
-  // Transformer blocks: the segments of a step.
+  // Transformer blocks: the segments of a step. They take about equally long.
   virtual int layers() const = 0;
+  // Features of a row between two blocks.
+  virtual int64_t width() const = 0;
   // Rows of conditioning that come with every sequence; the most there can be.
   virtual int text_tokens_max() const = 0;
 
@@ -92,8 +97,15 @@ class Denoiser {
   // Device memory for a step of so many rows and sequences.
   virtual size_t WorkspaceBytes(int64_t rows, int64_t sequences) const = 0;
 
-  // Done when it returns. A status other than OK is the device's failure.
-  virtual absl::Status Run(absl::Span<const StepJob> jobs, Stream& stream) = 0;
+  // A part of a step: from the rows that `parked` holds, unless it begins with the first block, and
+  // back to there, unless it ends with the last, after which the sampler steps. Bits are those of
+  // the whole step, whoever the company in each part. Done when it returns. A status other than OK
+  // is the device's failure.
+  virtual absl::Status RunBlocks(absl::Span<const StepJob> jobs, BlockRange blocks,
+                                 Stream& stream) = 0;
+  absl::Status Run(absl::Span<const StepJob> jobs, Stream& stream) {
+    return RunBlocks(jobs, {0, layers()}, stream);
+  }
 };
 
 }  // namespace darkroom

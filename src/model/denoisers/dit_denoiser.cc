@@ -222,11 +222,14 @@ absl::Status DitDenoiser::CopyRows(absl::Span<const StepJob> jobs, const Memory&
   return absl::OkStatus();
 }
 
-absl::Status DitDenoiser::Run(absl::Span<const StepJob> jobs, Stream& stream) {
+absl::Status DitDenoiser::RunBlocks(absl::Span<const StepJob> jobs, BlockRange blocks,
+                                    Stream& stream) {
   if (jobs.empty()) return absl::OkStatus();
   int64_t rows = 0;
   int32_t sequences = 0;
+  parked_.clear();
   for (const StepJob& job : jobs) {
+    parked_.push_back({.rows = job.parked, .first = rows, .count = RowsOf(job)});
     rows += RowsOf(job);
     sequences += SequencesOf(job);
   }
@@ -247,6 +250,8 @@ absl::Status DitDenoiser::Run(absl::Span<const StepJob> jobs, Stream& stream) {
   if (!status.ok()) return status;
 
   DitForward forward;
+  forward.blocks = blocks;
+  forward.parked = parked_;
   forward.batch = {.capacity = capacity,
                    .sequences_max = sequences_max,
                    .live_rows = device.live_rows,
@@ -267,6 +272,7 @@ absl::Status DitDenoiser::Run(absl::Span<const StepJob> jobs, Stream& stream) {
   forward.scratch = *base + memory.scratch;
   status = transformer_->Forward(forward, stream);
   if (!status.ok()) return status;
+  if (blocks.last < layers()) return stream.Synchronize();
   status = ops_.SamplerStep({.updates = device.updates,
                              .jobs = static_cast<int32_t>(jobs.size()),
                              .patch = transformer_->config().patch,

@@ -27,6 +27,7 @@ class DitDenoiser : public Denoiser {
   int latent_channels() const override { return transformer_->config().in_channels; }
   int patch() const override { return transformer_->config().patch; }
   int layers() const override { return transformer_->config().layers; }
+  int64_t width() const override { return transformer_->config().dim(); }
   int text_tokens_max() const override { return 0; }
   absl::StatusOr<std::unique_ptr<Conditioning>> Encode(const ConditioningRequest& request,
                                                        Stream& stream) override;
@@ -34,7 +35,8 @@ class DitDenoiser : public Denoiser {
     return TokensOf(job.latents) * (job.guided() ? 2 : 1);
   }
   size_t WorkspaceBytes(int64_t rows, int64_t sequences) const override;
-  absl::Status Run(absl::Span<const StepJob> jobs, Stream& stream) override;
+  absl::Status RunBlocks(absl::Span<const StepJob> jobs, BlockRange blocks,
+                         Stream& stream) override;
 
  private:
   // What kernels read besides tensors; the same layout on host and device.
@@ -64,6 +66,7 @@ class DitDenoiser : public Denoiser {
   std::vector<char> tables_staging_;
   std::vector<float> labels_staging_;
   std::vector<float> positions_staging_;
+  std::vector<ParkedRows> parked_;  // of the running step
   std::vector<uint64_t> key_;
   // The batch whose labels and positions are on the device, and the memory they were copied to.
   std::vector<uint64_t> resident_;

@@ -351,7 +351,27 @@ void FluxDenoiser::FillTables(absl::Span<const StepJob> jobs, const Shape& shape
   host.counts[Tables::kSequences] = sequence;
 }
 
-absl::Status FluxDenoiser::Run(absl::Span<const StepJob> jobs, Stream& stream) {
+void FluxDenoiser::FillParked(absl::Span<const StepJob> jobs, const Shape& shape) {
+  parked_.clear();
+  int64_t text = 0;
+  int64_t image = shape.text;
+  for (const StepJob& job : jobs) {
+    const int64_t tokens = ImageTokens(job.latents);
+    float* rows = job.parked;
+    const auto add = [&](int64_t& first, int64_t count) {
+      parked_.push_back({.rows = rows, .first = first, .count = count});
+      if (rows != nullptr) rows += count * width();
+      first += count;
+    };
+    for (int i = 0; i < SequencesOf(job); ++i) {
+      add(text, KnownOf(job).branches[i].tokens);
+      add(image, tokens);
+    }
+  }
+}
+
+absl::Status FluxDenoiser::RunBlocks(absl::Span<const StepJob> jobs, BlockRange blocks,
+                                     Stream& stream) {
   if (jobs.empty()) return absl::OkStatus();
   const Shape shape = ShapeOf(jobs);
   absl::StatusOr<char*> base = workspace_.Reserve(MakeMemory(nullptr, shape).bytes);
@@ -362,6 +382,7 @@ absl::Status FluxDenoiser::Run(absl::Span<const StepJob> jobs, Stream& stream) {
   // Zeros where nothing is written, so that padding names sequence 0 and no wild memory.
   tables_staging_.assign(device.bytes, 0);
   FillTables(jobs, shape, Tables(tables_staging_.data(), shape));
+  FillParked(jobs, shape);
   absl::Status status =
       ops_.CopyToDevice(*base + memory.tables, tables_staging_.data(), device.bytes, stream);
   if (!status.ok()) return status;
@@ -376,6 +397,8 @@ absl::Status FluxDenoiser::Run(absl::Span<const StepJob> jobs, Stream& stream) {
                        .row_to_sequence = row_to_sequence};
   };
   FluxForward forward;
+  forward.blocks = blocks;
+  forward.parked = parked_;
   forward.text =
       batch(shape.text, Tables::kTextRows, device.text_boundaries, device.row_to_sequence);
   forward.image = batch(shape.image, Tables::kImageRows, device.image_boundaries,
@@ -396,6 +419,7 @@ absl::Status FluxDenoiser::Run(absl::Span<const StepJob> jobs, Stream& stream) {
   forward.scratch = *base + memory.scratch;
   status = transformer_->Forward(forward, stream);
   if (!status.ok()) return status;
+  if (blocks.last < layers()) return stream.Synchronize();
   status = ops_.SamplerStep({.updates = device.updates,
                              .jobs = static_cast<int32_t>(jobs.size()),
                              .patch = FluxConfig::kPatch,

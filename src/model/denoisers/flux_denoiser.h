@@ -28,15 +28,15 @@ class FluxDenoiser : public Denoiser {
   absl::Status Load(DType compute, Stream& stream) override;
   int latent_channels() const override { return transformer_->config().latent_channels(); }
   int patch() const override { return FluxConfig::kPatch; }
-  int layers() const override {
-    return transformer_->config().layers + transformer_->config().single_layers;
-  }
+  int layers() const override { return transformer_->config().blocks(); }
+  int64_t width() const override { return transformer_->config().dim(); }
   int text_tokens_max() const override { return encoder_->tokens_max(); }
   absl::StatusOr<std::unique_ptr<Conditioning>> Encode(const ConditioningRequest& request,
                                                        Stream& stream) override;
   int64_t RowsOf(const StepJob& job) const override;
   size_t WorkspaceBytes(int64_t rows, int64_t sequences) const override;
-  absl::Status Run(absl::Span<const StepJob> jobs, Stream& stream) override;
+  absl::Status RunBlocks(absl::Span<const StepJob> jobs, BlockRange blocks,
+                         Stream& stream) override;
 
  private:
   // A prompt before the first block, on the device.
@@ -64,6 +64,8 @@ class FluxDenoiser : public Denoiser {
   Shape ShapeOf(absl::Span<const StepJob> jobs) const;
   Memory MakeMemory(char* base, const Shape& shape) const;
   void FillTables(absl::Span<const StepJob> jobs, const Shape& shape, const Tables& host) const;
+  // Where the rows of every sequence lie between two blocks.
+  void FillParked(absl::Span<const StepJob> jobs, const Shape& shape);
 
   std::unique_ptr<FluxTransformer> transformer_;
   std::unique_ptr<PromptEncoder> encoder_;
@@ -71,6 +73,7 @@ class FluxDenoiser : public Denoiser {
   Workspace workspace_;
   Workspace prompt_workspace_;
   std::vector<char> tables_staging_;
+  std::vector<ParkedRows> parked_;  // of the running step
   // By latent height and width; one lives as long as a job uses it.
   std::map<std::pair<int, int>, std::weak_ptr<Rotation>> rotations_;
 };

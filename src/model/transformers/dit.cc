@@ -219,11 +219,35 @@ size_t DitTransformer::ScratchBytes(int64_t capacity, int32_t sequences_max) con
 }
 
 absl::Status DitTransformer::Forward(const DitForward& forward, Stream& stream) {
-  const int64_t capacity = forward.batch.capacity;
-  const Scratch scratch =
-      MakeScratch(static_cast<char*>(forward.scratch), capacity, forward.batch.sequences_max);
-  const int64_t dim = config_.dim();
-  absl::Status status =
+  const Scratch scratch = MakeScratch(static_cast<char*>(forward.scratch), forward.batch.capacity,
+                                      forward.batch.sequences_max);
+  const BlockRange& blocks = forward.blocks;
+  absl::Status status = Begin(forward, scratch, stream);
+  for (int i = blocks.first; i < blocks.last; ++i) {
+    if (status.ok()) status = Condition(forward, i, scratch, stream);
+    if (status.ok()) status = RunBlock(forward, i, scratch, stream);
+  }
+  if (!status.ok()) return status;
+  return blocks.last < config_.layers ? Park(forward.parked, scratch.hidden, *ops_, stream)
+                                      : RunHead(forward, scratch, stream);
+}
+
+// The rows that the first of the blocks reads, and what all blocks read beside them.
+absl::Status DitTransformer::Begin(const DitForward& forward, const Scratch& scratch,
+                                   Stream& stream) {
+  absl::Status status = ops_->TimestepEmbedding({.timesteps = forward.timesteps,
+                                                 .downscale_freq_shift = 1.0f,
+                                                 .flip_sin_to_cos = true,
+                                                 .out = scratch.timestep},
+                                                forward.batch, stream);
+  if (!status.ok()) return status;
+  if (forward.blocks.first > 0) {
+    status = Unpark(forward.parked, scratch.hidden, *ops_, stream);
+    // The head's modulation comes of the first block's embedding.
+    if (!status.ok() || forward.blocks.last < config_.layers) return status;
+    return Condition(forward, 0, scratch, stream);
+  }
+  status =
       ops_->Patchify({.views = forward.views, .patch = config_.patch, .tokens = scratch.tokens},
                      forward.batch, stream);
   if (!status.ok()) return status;
@@ -234,26 +258,20 @@ absl::Status DitTransformer::Forward(const DitForward& forward, Stream& stream) 
                         forward.batch, stream);
   if (!status.ok()) return status;
   Show("patch_embed", scratch.hidden);
-  status = ops_->TimestepEmbedding({.timesteps = forward.timesteps,
-                                    .downscale_freq_shift = 1.0f,
-                                    .flip_sin_to_cos = true,
-                                    .out = scratch.timestep},
-                                   forward.batch, stream);
-  if (!status.ok()) return status;
+  return absl::OkStatus();
+}
 
-  for (int i = 0; i < config_.layers; ++i) {
-    status = Condition(forward, i, scratch, stream);
-    if (status.ok()) status = RunBlock(forward, i, scratch, stream);
-    if (!status.ok()) return status;
-  }
-
-  status = ops_->LayerNormModulate({.x = scratch.hidden,
-                                    .shift = Part(scratch.head_modulation, kHeadShift, dim),
-                                    .scale = Part(scratch.head_modulation, kHeadScale, dim),
-                                    .modulation_stride = kHeadModulations * dim,
-                                    .epsilon = kNormEpsilon,
-                                    .out = scratch.normed},
-                                   forward.batch, stream);
+absl::Status DitTransformer::RunHead(const DitForward& forward, const Scratch& scratch,
+                                     Stream& stream) {
+  const int64_t dim = config_.dim();
+  absl::Status status =
+      ops_->LayerNormModulate({.x = scratch.hidden,
+                               .shift = Part(scratch.head_modulation, kHeadShift, dim),
+                               .scale = Part(scratch.head_modulation, kHeadScale, dim),
+                               .modulation_stride = kHeadModulations * dim,
+                               .epsilon = kNormEpsilon,
+                               .out = scratch.normed},
+                              forward.batch, stream);
   if (!status.ok()) return status;
   status = ops_->Linear({.x = scratch.normed, .weight = head_.get(), .out = forward.out},
                         forward.batch, stream);

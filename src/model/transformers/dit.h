@@ -13,6 +13,7 @@
 #include "darkroom/ops.h"
 #include "model/config_reader.h"
 #include "model/linear_source.h"
+#include "model/transformers/parked_rows.h"
 #include "model/weights.h"
 
 namespace darkroom {
@@ -46,15 +47,19 @@ absl::StatusOr<DitConfig> ReadDitConfig(ConfigReader& reader);
 // than the trained one stretch its coordinates over their own.
 std::vector<float> DitAxisPositions(const DitConfig& config, int count);
 
-// What one packed step's forward pass reads and writes; all pointers are device memory.
+// What a forward pass of one packed step, or a part of it, reads and writes; all pointers are
+// device memory.
 struct DitForward {
+  BlockRange blocks;
+  // The hidden rows of every sequence; where `blocks` are not the whole step.
+  absl::Span<const ParkedRows> parked;
   PackedBatch batch;                  // a row for every token
   PackedBatch per_sequence;           // a row for every sequence
   const float* timesteps = nullptr;   // [sequences_max]
   const LatentView* views = nullptr;  // [sequences_max]
   Tensor positions;                   // f32 [capacity, dim]
   Tensor labels;                      // f32 [layers, sequences_max, dim]
-  Tensor out;                         // f32 [capacity, output_features]
+  Tensor out;                         // f32 [capacity, output_features]; after the last block
   void* scratch = nullptr;            // ScratchBytes(capacity, sequences_max)
 };
 
@@ -102,8 +107,10 @@ class DitTransformer {
   absl::Status LoadBlock(const BlockSource& source, Block& block) const;
   // Sizes only when `base` is null.
   Scratch MakeScratch(char* base, int64_t capacity, int32_t sequences_max) const;
+  absl::Status Begin(const DitForward& forward, const Scratch& scratch, Stream& stream);
   absl::Status Condition(const DitForward& forward, int index, const Scratch& scratch,
                          Stream& stream);
+  absl::Status RunHead(const DitForward& forward, const Scratch& scratch, Stream& stream);
   absl::Status RunBlock(const DitForward& forward, int index, const Scratch& scratch,
                         Stream& stream);
   void Show(std::string_view name, const Tensor& tensor) const {

@@ -342,19 +342,29 @@ struct FluxTransformer::Part {
 absl::Status FluxTransformer::Forward(const FluxForward& forward, Stream& stream) {
   const Scratch scratch = MakeScratch(static_cast<char*>(forward.scratch), forward.joint.capacity,
                                       forward.joint.sequences_max);
-  absl::Status status = Embed(forward, scratch, stream);
-  for (int i = 0; i < config_.layers; ++i) {
-    if (status.ok()) status = RunDouble(forward, i, scratch, stream);
+  const BlockRange& blocks = forward.blocks;
+  absl::Status status = Begin(forward, scratch, stream);
+  for (int i = blocks.first; i < blocks.last; ++i) {
+    if (!status.ok()) return status;
+    status = i < config_.layers ? RunDouble(forward, i, scratch, stream)
+                                : RunSingle(forward, i - config_.layers, scratch, stream);
   }
-  for (int i = 0; i < config_.single_layers; ++i) {
-    if (status.ok()) status = RunSingle(forward, i, scratch, stream);
-  }
-  if (status.ok()) status = RunHead(forward, scratch, stream);
+  if (!status.ok()) return status;
+  return blocks.last < config_.blocks() ? Park(forward.parked, scratch.hidden, *ops_, stream)
+                                        : RunHead(forward, scratch, stream);
+}
+
+// The rows that the first of the blocks reads, and what all blocks read beside them.
+absl::Status FluxTransformer::Begin(const FluxForward& forward, const Scratch& scratch,
+                                    Stream& stream) {
+  absl::Status status = forward.blocks.first > 0
+                            ? Unpark(forward.parked, scratch.hidden, *ops_, stream)
+                            : Embed(forward, scratch, stream);
+  if (status.ok()) status = Condition(forward, scratch, stream);
   return status;
 }
 
-// Latents and context to the first hidden states; timestep, guidance and pooled prompt to the
-// conditioning of all blocks.
+// Latents and context to the first hidden states.
 absl::Status FluxTransformer::Embed(const FluxForward& forward, const Scratch& scratch,
                                     Stream& stream) {
   const int64_t text_rows = forward.text.capacity;
@@ -369,16 +379,24 @@ absl::Status FluxTransformer::Embed(const FluxForward& forward, const Scratch& s
       ops_->Linear({.x = patches, .weight = image_.get(), .out = image}, forward.image, stream);
   if (!status.ok()) return status;
   Show("x_embedder", image);
+  return ops_->GatherRows({forward.contexts, Rows(scratch.hidden, 0, text_rows)}, forward.text,
+                          stream);
+}
 
+// Rotations of the image rows; timestep, guidance and pooled prompt to the conditioning of all
+// blocks.
+absl::Status FluxTransformer::Condition(const FluxForward& forward, const Scratch& scratch,
+                                        Stream& stream) {
+  const int64_t image_rows = forward.image.capacity;
   const std::pair<GatherRowsArgs, const PackedBatch*> gathers[] = {
-      {{forward.contexts, Rows(scratch.hidden, 0, text_rows)}, &forward.text},
       {{forward.cosines, Rows(scratch.cosines, 0, image_rows)}, &forward.image},
       {{forward.sines, Rows(scratch.sines, 0, image_rows)}, &forward.image},
       {{forward.vectors, scratch.conditioning}, &forward.per_sequence}};
   for (const auto& [args, batch] : gathers) {
-    if (status = ops_->GatherRows(args, *batch, stream); !status.ok()) return status;
+    absl::Status status = ops_->GatherRows(args, *batch, stream);
+    if (!status.ok()) return status;
   }
-  status = AddEmbedding(forward.timesteps, timestep_, forward, scratch, stream);
+  absl::Status status = AddEmbedding(forward.timesteps, timestep_, forward, scratch, stream);
   if (status.ok() && config_.guidance_embeds) {
     status = AddEmbedding(forward.guidances, guidance_, forward, scratch, stream);
   }

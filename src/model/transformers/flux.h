@@ -13,6 +13,7 @@
 #include "darkroom/ops.h"
 #include "model/config_reader.h"
 #include "model/linear_source.h"
+#include "model/transformers/parked_rows.h"
 #include "model/weights.h"
 
 namespace darkroom {
@@ -41,6 +42,8 @@ struct FluxConfig {
   std::array<int, kAxes> axes_dims_rope = {16, 56, 56};
 
   int64_t dim() const { return int64_t{heads} * head_dim; }
+  // Double-stream, then single-stream.
+  int blocks() const { return layers + single_layers; }
   int latent_channels() const { return in_channels / (kPatch * kPatch); }
 };
 
@@ -50,8 +53,13 @@ absl::StatusOr<FluxConfig> ReadFluxConfig(ConfigReader& reader);
 // diffusers' FluxPosEmbed computes them. Text tokens are all at (0, 0, 0).
 void FluxRotation(const FluxConfig& config, int row, int column, float* cosines, float* sines);
 
-// What one packed step's forward pass reads and writes; all pointers are device memory.
+// What a forward pass of one packed step, or a part of it, reads and writes; all pointers are
+// device memory.
 struct FluxForward {
+  BlockRange blocks;  // the double-stream ones first
+  // The hidden rows of every sequence, counted as `joint` does; where `blocks` are not the whole
+  // step.
+  absl::Span<const ParkedRows> parked;
   // The text rows of all sequences, then, `text.capacity` rows further on, the image rows. `text`
   // and `image` count rows within their own part, `joint` over both.
   PackedBatch text, image, joint;
@@ -66,7 +74,7 @@ struct FluxForward {
   // From FluxRotation: [its image tokens, head_dim / 2].
   const float* const* cosines = nullptr;
   const float* const* sines = nullptr;
-  Tensor out;               // f32 [image.capacity, out_channels]
+  Tensor out;               // f32 [image.capacity, out_channels]; after the last block
   void* scratch = nullptr;  // ScratchBytes(joint.capacity, sequences_max)
 };
 
@@ -149,7 +157,9 @@ class FluxTransformer {
   absl::Status LoadSingle(const SingleSource& source, SingleBlock& block, Stream& stream) const;
   // Sizes only when `base` is null.
   Scratch MakeScratch(char* base, int64_t joint_capacity, int32_t sequences_max) const;
+  absl::Status Begin(const FluxForward& forward, const Scratch& scratch, Stream& stream);
   absl::Status Embed(const FluxForward& forward, const Scratch& scratch, Stream& stream);
+  absl::Status Condition(const FluxForward& forward, const Scratch& scratch, Stream& stream);
   absl::Status AddEmbedding(const float* values, const Embedder& embedder,
                             const FluxForward& forward, const Scratch& scratch, Stream& stream);
   absl::Status RunDouble(const FluxForward& forward, int index, const Scratch& scratch,

@@ -354,8 +354,17 @@ TEST_F(DiffusionPipelineTest, PlansOverrideGuidanceAndSigmas) {
                           p.mutable_jobs(0)->set_cfg_branch(v1::CFG_BRANCH_CONDITIONAL);
                         }).status),
             "CFG_BRANCH_UNSUPPORTED");
-  EXPECT_EQ(ErrorReason(run([](Plan& p) { p.mutable_segments()->set_last(1); }).status),
-            "SEGMENTS_UNSUPPORTED");
+  const auto segments = [](int first, int last) {
+    return [first, last](Plan& plan) {
+      plan.mutable_segments()->set_first(first);
+      plan.mutable_segments()->set_last(last);
+    };
+  };
+  for (const auto& [first, last] : {std::pair(-1, 1), {1, 1}, {1, 0}, {0, 3}, {0, INT_MAX}}) {
+    EXPECT_EQ(ErrorReason(run(segments(first, last)).status), "SEGMENTS_INVALID");
+  }
+  EXPECT_EQ(ErrorReason(run(segments(1, 2)).status), "SEGMENTS_OUT_OF_ORDER");
+  EXPECT_EQ(ErrorReason(run(segments(0, 1)).status), "RETURNS_INSIDE_STEP");
   EXPECT_EQ(ErrorReason(run([](Plan& p) { p.mutable_jobs(0)->add_adapters(); }).status),
             "ADAPTERS_UNSUPPORTED");
   // The slot's own schedule is (500, 0) and clean; saying so changes nothing.

@@ -54,6 +54,7 @@ TEST(CostProbeTest, MeasuresAscendingSizesAndLeavesEverySlotClosed) {
   load.slots = 8;
   FakePipelineOptions options;
   options.step_us = 1000;
+  options.encode_us = 3000;
   options.token_ns = 20'000;
   FakePipeline pipeline(options, load);
   const CostCurve curve =
@@ -69,6 +70,7 @@ TEST(CostProbeTest, MeasuresAscendingSizesAndLeavesEverySlotClosed) {
   }
   EXPECT_EQ(curve.points.back().tokens(), 8 * 32);
   EXPECT_GT(curve.knee_tokens, 0);
+  EXPECT_GE(curve.encode_ns, 3'000'000);
   for (uint32_t slot = 0; slot < 8; ++slot) {
     EXPECT_TRUE(
         pipeline.Open(testing::WorkerHarness::OpenMessage(slot, 1).open_slot(), {}, {}).ok());

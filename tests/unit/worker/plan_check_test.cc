@@ -9,6 +9,8 @@
 namespace darkroom {
 namespace {
 
+constexpr int32_t kBlocks = 6;
+
 PlanEntry Held(uint32_t slot, uint64_t tenant_tag) {
   PlanEntry entry;
   entry.lease = std::make_shared<Lease>(slot, 1, tenant_tag);
@@ -28,19 +30,19 @@ TEST(PlanCheckTest, AnExclusiveJobBatchesWithItsOwnTenantOnly) {
   v1::BatchPlan plan = Denoise(2);
   plan.mutable_jobs(0)->set_isolation(v1::ISOLATION_LEVEL_EXCLUSIVE_BATCH);
   const std::vector<PlanEntry> mixed = {Held(0, 1), Held(1, 2)};
-  EXPECT_EQ(ErrorReason(CheckEntry(plan, mixed, 0)), "ISOLATION_BROKEN");
+  EXPECT_EQ(ErrorReason(CheckEntry(plan, mixed, 0, kBlocks)), "ISOLATION_BROKEN");
   const std::vector<PlanEntry> own = {Held(0, 1), Held(1, 1)};
-  EXPECT_TRUE(CheckEntry(plan, own, 0).ok());
+  EXPECT_TRUE(CheckEntry(plan, own, 0, kBlocks).ok());
   plan.mutable_jobs(0)->set_isolation(v1::ISOLATION_LEVEL_SHARED);
-  EXPECT_TRUE(CheckEntry(plan, mixed, 0).ok());
+  EXPECT_TRUE(CheckEntry(plan, mixed, 0, kBlocks).ok());
 }
 
 TEST(PlanCheckTest, ASharedJobBesideAnExclusiveOneIsNotItsFault) {
   v1::BatchPlan plan = Denoise(2);
   plan.mutable_jobs(1)->set_isolation(v1::ISOLATION_LEVEL_DEDICATED);
   const std::vector<PlanEntry> mixed = {Held(0, 1), Held(1, 2)};
-  EXPECT_TRUE(CheckEntry(plan, mixed, 0).ok());
-  EXPECT_EQ(ErrorReason(CheckEntry(plan, mixed, 1)), "ISOLATION_BROKEN");
+  EXPECT_TRUE(CheckEntry(plan, mixed, 0, kBlocks).ok());
+  EXPECT_EQ(ErrorReason(CheckEntry(plan, mixed, 1, kBlocks)), "ISOLATION_BROKEN");
 }
 
 TEST(PlanCheckTest, StepsRunInOrderFromTheFirst) {
@@ -49,11 +51,11 @@ TEST(PlanCheckTest, StepsRunInOrderFromTheFirst) {
   entries[0].lease->next_step = 2;
   for (int step = -1; step <= 5; ++step) {
     plan.mutable_jobs(0)->set_step_index(step);
-    EXPECT_EQ(CheckEntry(plan, entries, 0).ok(), step == 2) << step;
+    EXPECT_EQ(CheckEntry(plan, entries, 0, kBlocks).ok(), step == 2) << step;
   }
   entries[0].lease->next_step = 4;
   plan.mutable_jobs(0)->set_step_index(4);
-  EXPECT_FALSE(CheckEntry(plan, entries, 0).ok()) << "beyond the last";
+  EXPECT_FALSE(CheckEntry(plan, entries, 0, kBlocks).ok()) << "beyond the last";
 }
 
 TEST(PlanCheckTest, AResumedJobIsEncodedBeforeItsFirstStepOnly) {
@@ -62,9 +64,62 @@ TEST(PlanCheckTest, AResumedJobIsEncodedBeforeItsFirstStepOnly) {
   const std::vector<PlanEntry> entries = {Held(0, 1)};
   entries[0].lease->first_step = 2;
   entries[0].lease->next_step = 2;
-  EXPECT_TRUE(CheckEntry(plan, entries, 0).ok());
+  EXPECT_TRUE(CheckEntry(plan, entries, 0, kBlocks).ok());
   entries[0].lease->next_step = 3;
-  EXPECT_EQ(ErrorReason(CheckEntry(plan, entries, 0)), "STAGE_OUT_OF_ORDER");
+  EXPECT_EQ(ErrorReason(CheckEntry(plan, entries, 0, kBlocks)), "STAGE_OUT_OF_ORDER");
+}
+
+TEST(PlanCheckTest, SegmentsArePartsOfAStep) {
+  v1::BatchPlan plan = Denoise(1);
+  const auto reason = [&](v1::Stage stage, int32_t first, int32_t last) {
+    plan.set_stage(stage);
+    plan.mutable_segments()->set_first(first);
+    plan.mutable_segments()->set_last(last);
+    return ErrorReason(CheckPlan(plan));
+  };
+  EXPECT_EQ(reason(v1::STAGE_DENOISE, 0, 0), "");
+  EXPECT_EQ(reason(v1::STAGE_DENOISE, 0, 1), "");
+  EXPECT_EQ(reason(v1::STAGE_DENOISE, 5, INT32_MAX), "") << "the model is not known here";
+  for (const auto& [first, last] : {std::pair(-1, 2), {2, 2}, {3, 2}, {0, -1}, {1, 0}}) {
+    EXPECT_EQ(reason(v1::STAGE_DENOISE, first, last), "SEGMENTS_INVALID") << first << " " << last;
+  }
+  for (const v1::Stage stage : {v1::STAGE_ENCODE, v1::STAGE_IMAGE_ENCODE, v1::STAGE_DECODE}) {
+    EXPECT_EQ(reason(stage, 0, 1), "SEGMENTS_INVALID");
+    EXPECT_EQ(reason(stage, 0, 0), "");
+  }
+}
+
+TEST(PlanCheckTest, BlocksRunInOrderAndNothingElseMeanwhile) {
+  v1::BatchPlan plan = Denoise(1);
+  const std::vector<PlanEntry> entries = {Held(0, 1)};
+  Lease& lease = *entries[0].lease;
+  const auto reason = [&](int32_t first, int32_t last) {
+    plan.mutable_segments()->set_first(first);
+    plan.mutable_segments()->set_last(last);
+    return ErrorReason(CheckEntry(plan, entries, 0, kBlocks));
+  };
+  EXPECT_EQ(reason(0, 0), "");
+  EXPECT_EQ(reason(0, 6), "");
+  EXPECT_EQ(reason(0, 2), "");
+  EXPECT_EQ(reason(0, 7), "SEGMENTS_INVALID");
+  EXPECT_EQ(reason(1, 2), "SEGMENTS_OUT_OF_ORDER");
+  lease.next_block = 2;
+  EXPECT_EQ(reason(2, 6), "");
+  EXPECT_EQ(reason(2, 3), "");
+  EXPECT_EQ(reason(2, INT32_MAX), "SEGMENTS_INVALID");
+  EXPECT_EQ(reason(3, 4), "SEGMENTS_OUT_OF_ORDER");
+  EXPECT_EQ(reason(0, 0), "SEGMENTS_OUT_OF_ORDER");
+  plan.mutable_jobs(0)->mutable_returns()->set_checkpoint(true);
+  EXPECT_EQ(reason(2, 3), "RETURNS_INSIDE_STEP");
+  EXPECT_EQ(reason(2, 6), "");
+  plan.mutable_jobs(0)->mutable_returns()->set_preview(true);
+  plan.mutable_jobs(0)->mutable_returns()->set_preview_size_max(64);
+  EXPECT_EQ(reason(2, 3), "RETURNS_INSIDE_STEP");
+  plan.mutable_segments()->Clear();
+  plan.set_stage(v1::STAGE_ENCODE);
+  EXPECT_EQ(ErrorReason(CheckEntry(plan, entries, 0, kBlocks)), "STAGE_OUT_OF_ORDER");
+  plan.set_stage(v1::STAGE_DECODE);
+  EXPECT_EQ(ErrorReason(CheckEntry(plan, entries, 0, kBlocks)), "STAGE_OUT_OF_ORDER");
 }
 
 TEST(PlanOrderTest, SequencesRiseWithinAnEpoch) {

@@ -160,7 +160,7 @@ TEST(HostileTest, RandomPlansNeverHarmAGoodJob) {
   ASSERT_TRUE(reference.Open(0, 1, "", 20).ok());
   reference.Run(v1::STAGE_ENCODE, {{0, 1}});
 
-  WorkerHarness worker;
+  WorkerHarness worker({.step_us = 0, .blocks = 3});
   worker.Load(2);
   ASSERT_TRUE(worker.Open(0, 1, "", 20).ok());
   worker.Run(v1::STAGE_ENCODE, {{0, 1}});
@@ -172,7 +172,10 @@ TEST(HostileTest, RandomPlansNeverHarmAGoodJob) {
       v1::ToWorker message =
           worker.PlanMessage(static_cast<v1::Stage>(any({0, 1, 2, 3, 4, 77})), {});
       v1::BatchPlan& plan = *message.mutable_plan();
-      if (random() % 8 == 0) plan.mutable_segments()->set_last(static_cast<int32_t>(any({1, -1})));
+      if (random() % 4 == 0) {
+        plan.mutable_segments()->set_first(static_cast<int32_t>(any({0, 0, 1, 2, -1, 1 << 30})));
+        plan.mutable_segments()->set_last(static_cast<int32_t>(any({1, 2, 3, 4, -1, INT32_MAX})));
+      }
       for (uint32_t jobs = random() % 6; jobs > 0; --jobs) {
         v1::PlanJob& job = *plan.add_jobs();
         // Never the good job's lease under its own tag.

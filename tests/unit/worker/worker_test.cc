@@ -345,6 +345,44 @@ TEST(WorkerTest, ARevokedPlanDoesNotRun) {
   EXPECT_EQ(worker.Run(v1::STAGE_DENOISE, {{0, 1, 1}}).jobs(0).status().code(), 0);
 }
 
+TEST(WorkerTest, AStepMayBeCutBetweenItsBlocks) {
+  WorkerHarness whole;
+  EXPECT_EQ(whole.Load(1).blocks(), 1);
+  ASSERT_TRUE(whole.Open(0, 1).ok());
+  whole.Run(v1::STAGE_ENCODE, {{0, 1}});
+  WorkerHarness worker({.step_us = 0, .blocks = 5});
+  EXPECT_EQ(worker.Load(2).blocks(), 5);
+  ASSERT_TRUE(worker.Open(0, 1).ok());
+  ASSERT_TRUE(worker.Open(1, 2).ok());
+  worker.Run(v1::STAGE_ENCODE, {{0, 1}, {1, 2}});
+  const auto part = [&](int first, int last, const std::vector<WorkerHarness::Entry>& entries) {
+    v1::ToWorker message = worker.PlanMessage(v1::STAGE_DENOISE, entries);
+    message.mutable_plan()->mutable_segments()->set_first(first);
+    message.mutable_plan()->mutable_segments()->set_last(last);
+    worker.Send(message);
+    return worker.NextDone();
+  };
+  for (int step = 0; step < 3; ++step) {
+    const v1::PlanDone begun = part(0, 2, {{0, 1, step}, {1, 2, step}});
+    EXPECT_EQ(begun.jobs(0).status().code(), 0);
+    EXPECT_EQ(begun.jobs(0).latents_hash(), 0u) << "the step is not done";
+    EXPECT_GT(begun.parked_bytes(), 0);
+    // Not again, not beyond, and nothing back from inside a step; each costs its lease, so they are
+    // asked for in plan_check_test.cc. The other goes on alone.
+    EXPECT_EQ(part(2, 5, {{1, 2, step}}).jobs(0).status().code(), 0);
+    part(2, 4, {{0, 1, step}});
+    const v1::PlanDone done = part(4, 5, {{0, 1, step, true}});
+    const auto expected = whole.Run(v1::STAGE_DENOISE, {{0, 1, step, true}});
+    EXPECT_EQ(done.jobs(0).latents_hash(), expected.jobs(0).latents_hash());
+    EXPECT_EQ(done.jobs(0).checkpoint().step(), step + 1);
+    EXPECT_EQ(done.parked_bytes(), 0);
+  }
+  // What is closed inside a step leaves nothing.
+  EXPECT_GT(part(0, 1, {{0, 1, 3}}).parked_bytes(), 0);
+  worker.Send(WorkerHarness::CloseMessage(0, 1));
+  EXPECT_EQ(worker.Run(v1::STAGE_DENOISE, {{1, 2, 3}}).parked_bytes(), 0);
+}
+
 TEST(WorkerTest, PingsAreAnsweredDuringAStep) {
   WorkerHarness worker({.step_us = 300'000});
   worker.Load(1);

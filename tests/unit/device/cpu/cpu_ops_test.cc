@@ -72,7 +72,14 @@ TEST_F(CpuOpsTest, CopiesBothWays) {
   std::vector<int> back(100);
   ASSERT_TRUE(ops().CopyToHost(back.data(), (*buffer)->data(), 400, *stream_).ok());
   EXPECT_EQ(back, host);
+  auto other = ops().Allocate(400);
+  ASSERT_TRUE(other.ok());
+  ASSERT_TRUE(ops().CopyOnDevice((*other)->data(), (*buffer)->data(), 400, *stream_).ok());
+  back.assign(100, 0);
+  ASSERT_TRUE(ops().CopyToHost(back.data(), (*other)->data(), 400, *stream_).ok());
+  EXPECT_EQ(back, host);
   EXPECT_TRUE(stream_->Synchronize().ok());
+  EXPECT_FALSE(ops().CopyOnDevice((*other)->data(), nullptr, 4, *stream_).ok());
   EXPECT_FALSE(ops().CopyToHost(back.data(), nullptr, 4, *stream_).ok());
   EXPECT_TRUE(ops().CopyToHost(nullptr, nullptr, 0, *stream_).ok());
 }

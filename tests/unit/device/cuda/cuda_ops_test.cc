@@ -116,6 +116,13 @@ TEST_F(CudaOpsTest, HostMemoryMayChangeOnceACopyIsQueued) {
   ASSERT_TRUE(ops_->CopyToHost(host.data(), (*buffer)->data(), bytes, *stream_).ok());
   ASSERT_TRUE(stream_->Synchronize().ok());
   EXPECT_EQ(host, before);
+  auto other = ops_->Allocate(bytes);
+  ASSERT_TRUE(other.ok());
+  ASSERT_TRUE(ops_->CopyOnDevice((*other)->data(), (*buffer)->data(), bytes, *stream_).ok());
+  std::fill(host.begin(), host.end(), 'x');
+  ASSERT_TRUE(ops_->CopyToHost(host.data(), (*other)->data(), bytes, *stream_).ok());
+  ASSERT_TRUE(stream_->Synchronize().ok());
+  EXPECT_EQ(host, before);
 }
 
 TEST_F(CudaOpsTest, MemoryBeginsAsZeros) {
