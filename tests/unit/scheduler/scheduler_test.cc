@@ -52,7 +52,7 @@ class SchedulerTest : public ::testing::Test {
   RunPlan Finish(ReplicaId replica, int64_t duration_ns = 1000, bool checkpoint = true) {
     for (auto it = out_.begin(); it != out_.end(); ++it) {
       if (it->replica != replica) continue;
-      const RunPlan plan = *it;
+      RunPlan plan = *it;
       out_.erase(it);
       PlanFinished finished{replica, plan.sequence, duration_ns, {}};
       for (const auto& item : plan.items) {
