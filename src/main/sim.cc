@@ -4,6 +4,7 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <map>
 #include <string>
 
 #include "CLI/CLI.hpp"
@@ -16,12 +17,23 @@
 #include "simulator/policies.h"
 #include "simulator/report.h"
 #include "simulator/simulation.h"
+#include "simulator/workload_edits.h"
 #include "simulator/workload_flux.h"
+#include "simulator/workload_tenants.h"
 #include "simulator/workload_trace.h"
 #include "simulator/workload_video.h"
 
 namespace darkroom {
 namespace {
+
+using Tenants = simulator::TenantsWorkloadOptions::Mix;
+// W4's, by the name of their --workload.
+const std::map<std::string, Tenants> kTenantMixes = {
+    {"on-off", Tenants::kOnOff}, {"thrash", Tenants::kThrash}, {"tiny", Tenants::kTiny}};
+const std::map<std::string, simulator::LoadMode> kLoadModes = {
+    {"own", simulator::LoadMode::kOwn},
+    {"block", simulator::LoadMode::kBlock},
+    {"beside", simulator::LoadMode::kBeside}};
 
 struct Flags {
   std::string trace;
@@ -42,9 +54,12 @@ struct Flags {
   double quantum_ms = 0;
   double outage_s = 0;
   std::string mix = "trace";
+  std::string loads = "own";
+  int64_t peer_knee = simulator::kPeerKneeMilliUnits;
   simulator::TraceWorkloadOptions workload;
   simulator::VideoWorkloadOptions video;
   simulator::FluxWorkloadOptions flux;
+  simulator::EditsWorkloadOptions edits;
   simulator::DarkroomOptions darkroom;
 };
 
@@ -64,8 +79,12 @@ void AddTraceFlags(CLI::App& app, Flags& flags) {
   app.add_option("--trace", flags.trace, "requests to replay (see --format)");
   app.add_option("--workload", flags.mix,
                  "trace: W1, a stretch of --trace; flux: W2, FLUX at four resolutions; video: W3, "
-                 "pictures (--load) and clips")
-      ->check(CLI::IsMember({"trace", "flux", "video"}));
+                 "pictures (--load) and clips; on-off, thrash, tiny: W4, tenants that are hard on "
+                 "others; edits: W5, masked edits beside whole pictures")
+      ->check(CLI::IsMember({"trace", "flux", "video", "on-off", "thrash", "tiny", "edits"}));
+  app.add_option("--mask-mean", flags.edits.mask_mean,
+                 "of W5: share of a picture that is edited, on the average")
+      ->check(CLI::Range(0.01, 0.99));
   app.add_option("--video-load", flags.video.video_load, "of W3: work of clips over capacity")
       ->check(CLI::Range(0.0, 10.0));
   app.add_option("--video-segments", flags.video.video_segments,
@@ -98,6 +117,10 @@ void AddFlags(CLI::App& app, Flags& flags) {
          "base models that an accelerator has room for, loaded in the trace's times; 0: all "
          "weights are everywhere")
       ->check(CLI::Range(0, 1000));
+  app.add_option("--loads", flags.loads,
+                 "whether accelerators run quanta while weights are loaded into them: own, ours do "
+                 "and others' do not; block, none does; beside, all do")
+      ->check(CLI::IsMember({"own", "block", "beside"}));
   app.add_option("--slo", flags.workload.deadline_slack, "deadline over time alone")
       ->check(CLI::Range(0.1, 1000.0));
   app.add_option("--requests", flags.workload.requests, "consecutive requests of each seed");
@@ -119,6 +142,8 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->check(CLI::Range(0.0, 0.5));
   app.add_option("--knee", flags.darkroom.knee_milli_units,
                  "of policy darkroom: thousandths of a 512x512 picture in a batch")
+      ->check(CLI::Range(1, 1'000'000));
+  app.add_option("--peer-knee", flags.peer_knee, "the same of all other policies but tetriserve")
       ->check(CLI::Range(1, 1'000'000));
   app.add_option("--plans", flags.darkroom.plans_in_flight,
                  "of policy darkroom: 2 stages a quantum ahead")
@@ -192,6 +217,22 @@ absl::StatusOr<simulator::Workload> MakeWorkload(const simulator::Trace& trace, 
     options.table = flags.workload.table;
     return simulator::MakeFluxWorkload(options, seed);
   }
+  if (flags.mix == "edits") {
+    simulator::EditsWorkloadOptions options = flags.edits;
+    options.gpus = flags.workload.gpus;
+    options.load = flags.workload.load;
+    options.deadline_slack = flags.workload.deadline_slack;
+    return simulator::MakeEditsWorkload(options, seed);
+  }
+  if (const auto mix = kTenantMixes.find(flags.mix); mix != kTenantMixes.end()) {
+    simulator::TenantsWorkloadOptions options;
+    options.mix = mix->second;
+    options.gpus = flags.workload.gpus;
+    options.load = flags.workload.load;
+    options.deadline_slack = flags.workload.deadline_slack;
+    options.table = flags.workload.table;
+    return simulator::MakeTenantsWorkload(options, seed);
+  }
   simulator::VideoWorkloadOptions options = flags.video;
   options.gpus = flags.workload.gpus;
   options.picture_load = flags.workload.load;
@@ -245,6 +286,8 @@ absl::StatusOr<simulator::Experiment> Run(Flags flags) {
     simulator::SimulationOptions options;
     options.seed = seed;
     options.cost_error = flags.cost_error;
+    options.load_mode = kLoadModes.at(flags.loads);
+    options.peer_knee_milli_units = flags.peer_knee;
     options.time_decisions = true;
     if (flags.outage_s > 0) {
       options.outages =

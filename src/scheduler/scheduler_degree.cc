@@ -476,13 +476,15 @@ void Scheduler::DispatchGang(int64_t id, std::vector<Command>& commands) {
   for (size_t i = 0; i < order.size(); ++i) {
     if (blocks[i].degree == 0) continue;
     const GangBlock part = asks[i].runs ? GangBlock{} : PartNow(gang, asks[i], blocks[i]);
+    const Job& job = *order[i].job;
+    const int64_t quantum_ns = job.cost.stage_ns[static_cast<int>(job.next.stage)];
     if (part.degree == 0) {
       forming.push_back(blocks[i]);
       somebody_waits = somebody_waits || !asks[i].runs;
     } else if (SendGang(gang, asks[i], part, order[i], company, commands) &&
-               order[i].job->spec.id == reserved) {
-      Replica& replica = replicas_.at(order[i].job->replica);
-      replica.reserve_ns -= order[i].job->cost.stage_ns[static_cast<int>(Stage::kDenoise)];
+               job.spec.id == reserved && job.in_flight > 0) {
+      // Where its company has to be encoded first, it is not in that plan.
+      replicas_.at(job.replica).reserve_ns -= quantum_ns;
     }
   }
   if (!somebody_waits) forming.clear();

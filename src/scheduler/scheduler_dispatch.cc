@@ -401,13 +401,19 @@ Scheduler::Batch Scheduler::FirstGuaranteed(const Replica& replica, int64_t room
     // Its own quantum is part of what is promised, so that much more than the room may pass.
     const Job& job = *it->job;
     const double factor = 1.0 + job.epsilon;
-    const auto own_ns = static_cast<double>(job.cost.stage_ns[static_cast<int>(job.next.stage)]);
-    const auto limit_ns =
-        static_cast<int64_t>((static_cast<double>(room_ns) + own_ns * factor) / factor);
-    Batch batch = Pack(replica, head, std::max<int64_t>(0, limit_ns), true);
+    const auto step_ns = static_cast<double>(job.cost.stage_ns[static_cast<int>(job.next.stage)]);
+    const auto limit = [&](int32_t segments) {
+      const double own_ns = step_ns * segments / job.spec.segments;
+      return std::max<int64_t>(
+          0, static_cast<int64_t>(static_cast<double>(room_ns) / factor + own_ns));
+    };
+    const bool in_step = job.next.stage == Stage::kDenoise;
+    const int32_t left = job.spec.segments - (in_step ? job.next.segment : 0);
+    Batch batch = Pack(replica, head, limit(left), true);
     const bool holds_it =
         std::find(batch.jobs.begin(), batch.jobs.end(), it->job) != batch.jobs.end();
-    if (holds_it && batch.predicted_ns <= limit_ns) return batch;
+    // A quantum that is cut short has less of its own in it.
+    if (holds_it && batch.predicted_ns <= limit(in_step ? batch.segments : left)) return batch;
     batch = Batch{};
     batch.jobs.push_back(it->job);
     if (job.spec.adapter != 0) batch.adapters.push_back(job.spec.adapter);

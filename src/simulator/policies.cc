@@ -4,6 +4,7 @@
 #include "absl/strings/str_join.h"
 #include "base/error.h"
 #include "simulator/policies/fifo_policy.h"
+#include "simulator/policies/flashps_policy.h"
 #include "simulator/policies/ordered_policy.h"
 #include "simulator/policies/tetriserve_policy.h"
 #include "simulator/policies/vtc_policy.h"
@@ -11,7 +12,7 @@
 namespace darkroom::simulator {
 
 std::vector<std::string> PolicyNames() {
-  return {"darkroom", "fifo", "edf", "srtf-equal", "srtf", "vtc", "tetriserve"};
+  return {"darkroom", "fifo", "edf", "srtf-equal", "srtf", "vtc", "tetriserve", "flashps"};
 }
 
 absl::StatusOr<std::unique_ptr<Policy>> MakePolicy(std::string_view name,
@@ -28,6 +29,7 @@ absl::StatusOr<std::unique_ptr<Policy>> MakePolicy(std::string_view name,
   }
   if (name == "vtc") return std::make_unique<VtcPolicy>(degree);
   if (name == "tetriserve") return std::make_unique<TetriServePolicy>();
+  if (name == "flashps") return std::make_unique<FlashPsPolicy>();
   return Error(
       absl::StatusCode::kInvalidArgument, "POLICY_UNKNOWN",
       absl::StrCat("no policy of that name; there are ", absl::StrJoin(PolicyNames(), ", ")));

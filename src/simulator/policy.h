@@ -10,6 +10,10 @@
 
 namespace darkroom::simulator {
 
+// Work of a step, in milli-units, up to which others' batches are filled: at 8 pictures of 512x512
+// the measured table gives 98% of the throughput that it ever gives.
+inline constexpr int64_t kPeerKneeMilliUnits = 8000;
+
 using JobIndex = int32_t;  // into Workload::jobs
 
 struct JobState {
@@ -46,6 +50,8 @@ struct World {
   std::vector<JobIndex> active;  // arrived, neither finished nor refused; by arrival
   std::vector<bool> busy;        // per accelerator
   std::vector<bool> lost;        // per accelerator
+  LoadMode load_mode = LoadMode::kOwn;
+  int64_t peer_knee_milli_units = kPeerKneeMilliUnits;
 
   int32_t StepsLeft(JobIndex job) const {
     return workload.jobs[static_cast<size_t>(job)].steps -

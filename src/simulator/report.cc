@@ -74,6 +74,8 @@ std::string ToJson(const Experiment& experiment) {
                          {"max", mean(&RunMetrics::decision_us_max)}};
   json["runs"] = Json::array();
   for (const RunMetrics& run : experiment.runs) json["runs"].push_back(run.attainment);
+  json["runs_victims"] =
+      Values(experiment, [](const RunMetrics& r) { return r.attainment_victims; });
   return json.dump(2);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <deque>
 #include <map>
 #include <queue>
 
@@ -36,6 +37,9 @@ class Run {
     world_.states.resize(workload.jobs.size());
     world_.busy.resize(static_cast<size_t>(workload.gpus), false);
     world_.lost.resize(static_cast<size_t>(workload.gpus), false);
+    world_.load_mode = options.load_mode;
+    world_.peer_knee_milli_units = options.peer_knee_milli_units;
+    blocking_.resize(static_cast<size_t>(workload.gpus));
     Random random(options.seed * 0x9e3779b97f4a7c15ull + 7);
     factors_.reserve(workload.jobs.size());
     for (size_t i = 0; i < workload.jobs.size(); ++i) {
@@ -101,7 +105,8 @@ class Run {
         policy_.OnGpuBack(world_, event.index);
         return;
       case EventKind::kLoaded: {
-        const auto& [load, duration_ns] = loads_[static_cast<size_t>(event.index)];
+        const auto [load, duration_ns] = loads_[static_cast<size_t>(event.index)];
+        if (options_.load_mode == LoadMode::kBlock) EndBlocking(load.gpu);
         Timed([&] { policy_.OnLoaded(world_, load, duration_ns); });
         return;
       }
@@ -120,6 +125,7 @@ class Run {
     for (int i = 0; i < quantum.degree; ++i) {
       world_.busy[static_cast<size_t>(quantum.gpu) + static_cast<size_t>(i)] = false;
     }
+    StartBlocking(quantum.gpu);
     last_[static_cast<size_t>(quantum.gpu)] = {world_.now_ns,
                                                job(quantum.jobs.front()).segments > 1};
     result_.busy_ns += duration_ns * quantum.degree;
@@ -190,9 +196,30 @@ class Run {
     policy_.TakeLoads(loads);
     for (const WeightLoad& load : loads) {
       const int64_t duration_ns = DrawLoad(load.weights);
+      if (options_.load_mode == LoadMode::kBlock) {
+        blocking_[static_cast<size_t>(load.gpu)].push_back(loads_.size());
+        loads_.emplace_back(load, duration_ns);
+        if (!world_.busy[static_cast<size_t>(load.gpu)]) StartBlocking(load.gpu);
+        continue;
+      }
       Push(world_.now_ns + duration_ns, EventKind::kLoaded, static_cast<int32_t>(loads_.size()));
       loads_.emplace_back(load, duration_ns);
     }
+  }
+
+  // Nothing else runs there while a load does; loads come one after the other.
+  void StartBlocking(int gpu) {
+    auto& waiting = blocking_[static_cast<size_t>(gpu)];
+    if (waiting.empty()) return;
+    world_.busy[static_cast<size_t>(gpu)] = true;
+    Push(world_.now_ns + loads_[waiting.front()].second, EventKind::kLoaded,
+         static_cast<int32_t>(waiting.front()));
+  }
+
+  void EndBlocking(int gpu) {
+    blocking_[static_cast<size_t>(gpu)].pop_front();
+    world_.busy[static_cast<size_t>(gpu)] = false;
+    StartBlocking(gpu);
   }
 
   // One wake at a time is on its way, the earliest that was asked for.
@@ -260,6 +287,7 @@ class Run {
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   uint64_t last_order_ = 0;
   std::vector<std::pair<WeightLoad, int64_t>> loads_;  // that ever began, with what they take
+  std::vector<std::deque<size_t>> blocking_;  // per accelerator: of loads_, the first is under way
   std::map<Weights, int> load_counts_;
   int64_t wake_ns_ = -1;  // the next that was asked for
   std::vector<Quantum> start_;

@@ -22,6 +22,9 @@ struct SimulationOptions {
   std::vector<Outage> outages;
   // Steps that a job loses when its accelerator does: back to its last checkpoint.
   int checkpoint_steps = 10;
+  LoadMode load_mode = LoadMode::kOwn;
+  // World::peer_knee_milli_units.
+  int64_t peer_knee_milli_units = kPeerKneeMilliUnits;
   // Measures each decision by the process's clock.
   bool time_decisions = false;
 };

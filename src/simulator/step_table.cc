@@ -39,12 +39,12 @@ StepTable StepTable::WithoutLaunchCost() {
   return table;
 }
 
-StepTable StepTable::FluxH100(double slowness) {
+StepTable StepTable::FluxH100(double slowness, int degree_max) {
   constexpr double kLaunchNanos = 15.0e6;
   constexpr double kUnitNanos = 38.13e6;
   constexpr double kExchangeNanos = 8.6e6;
   StepTable table;
-  for (const int degree : {1, 2, 4, 8}) {
+  for (int degree = 1; degree <= degree_max; degree *= 2) {
     for (const int64_t milli_units : {50, 100'000}) {
       const double work_ns = kUnitNanos * static_cast<double>(milli_units) / 1000.0 / degree;
       const double exchange_ns = degree > 1 ? kExchangeNanos : 0;

@@ -25,7 +25,7 @@ class StepTable {
   // other sizes are extrapolated. TetriServe's own table is not published; at 1.43, which is what
   // an engine that does not compile takes, its published attainments come out (docs/perf).
   static constexpr double kEagerSlowness = 1.43;
-  static StepTable FluxH100(double slowness = kEagerSlowness);
+  static StepTable FluxH100(double slowness = kEagerSlowness, int degree_max = 8);
   // Lines `degree,units,seconds` under that header, units of 512x512. INVALID_ARGUMENT
   // (STEP_TABLE_INVALID) names the line.
   static absl::StatusOr<StepTable> Parse(std::string_view text);

@@ -25,6 +25,9 @@ constexpr std::array<Quantile, 9> kModelLoads = {{{0, 1.3},
 constexpr std::array<Quantile, 8> kAdapterLoads = {
     {{0, .6}, {.1, 2.7}, {.25, 3.6}, {.5, 4.4}, {.75, 5.3}, {.9, 6.1}, {.99, 8.2}, {1, 21.5}}};
 
+// Loads beside what runs that an accelerator has under way at most, as ours.
+constexpr int kLoadsAtOnce = 2;
+
 template <size_t N>
 double At(const std::array<Quantile, N>& quantiles, double share) {
   size_t i = 1;
@@ -62,7 +65,10 @@ bool LruWeights::Has(int gpu, const Weights& weights) const {
 }
 
 bool LruWeights::Holds(int gpu, const WorkJob& job) const {
-  return Has(gpu, {job.model, 0}) && (job.adapter == 0 || Has(gpu, {job.model, job.adapter}));
+  const auto there = [&](const Weights& weights) {
+    return Has(gpu, weights) && !coming_.contains({gpu, weights});
+  };
+  return there({job.model, 0}) && (job.adapter == 0 || there({job.model, job.adapter}));
 }
 
 bool LruWeights::Anywhere(const WorkJob& job) const {
@@ -72,26 +78,59 @@ bool LruWeights::Anywhere(const WorkJob& job) const {
   return false;
 }
 
-std::vector<Weights> LruWeights::Bring(int gpu, const std::vector<const WorkJob*>& jobs) {
+void LruWeights::Use(int gpu, const WorkJob& job, std::vector<Weights>& missing) {
   auto& held = held_[static_cast<size_t>(gpu)];
-  std::vector<Weights> missing;
-  for (const WorkJob* job : jobs) {
-    for (const Weights& weights : {Weights{job->model, job->adapter}, Weights{job->model, 0}}) {
-      const auto it = std::find(held.begin(), held.end(), weights);
-      if (it == held.end()) {
-        missing.push_back(weights);
-        held.push_front(weights);
-      } else {
-        held.splice(held.begin(), held, it);
-      }
+  for (const Weights& weights : {Weights{job.model, job.adapter}, Weights{job.model, 0}}) {
+    const auto it = std::find(held.begin(), held.end(), weights);
+    if (it == held.end()) {
+      missing.push_back(weights);
+      held.push_front(weights);
+    } else {
+      held.splice(held.begin(), held, it);
     }
   }
+}
+
+void LruWeights::Evict(int gpu) {
+  auto& held = held_[static_cast<size_t>(gpu)];
   int64_t used = 0;
   for (auto it = held.begin(); it != held.end();) {
     used += BytesOf(*it);
+    if (used > bytes_) coming_.erase({gpu, *it});
     it = used > bytes_ ? held.erase(it) : std::next(it);
   }
+}
+
+std::vector<Weights> LruWeights::Bring(int gpu, const std::vector<const WorkJob*>& jobs) {
+  std::vector<Weights> missing;
+  for (const WorkJob* job : jobs) Use(gpu, *job, missing);
+  Evict(gpu);
   return missing;
+}
+
+void LruWeights::Fetch(int gpu, const WorkJob& job) {
+  const auto under_way = std::count_if(coming_.begin(), coming_.end(),
+                                       [gpu](const auto& of) { return of.first == gpu; });
+  if (under_way >= kLoadsAtOnce) return;
+  std::vector<Weights> missing;
+  Use(gpu, job, missing);
+  for (const Weights& weights : missing) {
+    coming_.insert({gpu, weights});
+    begun_.push_back({gpu, weights, 0});
+  }
+  Evict(gpu);
+}
+
+void LruWeights::Arrive(int gpu, const Weights& weights) { coming_.erase({gpu, weights}); }
+
+void LruWeights::TakeLoads(std::vector<WeightLoad>& loads) {
+  loads.insert(loads.end(), begun_.begin(), begun_.end());
+  begun_.clear();
+}
+
+void LruWeights::Lose(int gpu) {
+  held_[static_cast<size_t>(gpu)].clear();
+  std::erase_if(coming_, [gpu](const auto& of) { return of.first == gpu; });
 }
 
 }  // namespace darkroom::simulator

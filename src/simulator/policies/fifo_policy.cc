@@ -26,8 +26,10 @@ std::vector<Weights> FifoPolicy::Refresh(const World& world, int gpu,
   for (const JobIndex index : world.active) {
     if (!held_[static_cast<size_t>(index)]) order.push_back(index);
   }
-  if (batch.empty() && !order.empty()) {
-    batch.push_back(order[HeadFor(world, gpu, order, weights_)]);
+  const size_t head =
+      batch.empty() && !order.empty() ? HeadFor(world, gpu, order, weights_) : order.size();
+  if (head < order.size()) {
+    batch.push_back(order[head]);
     held_[static_cast<size_t>(batch.front())] = true;
   }
   std::vector<const WorkJob*> jobs;
@@ -44,21 +46,22 @@ void FifoPolicy::Decide(const World& world, std::vector<Quantum>& start, std::ve
     if (!IsFree(world, gpu, degree_)) continue;
     auto& batch = batches_[static_cast<size_t>(gpu)];
     std::vector<Weights> loads;
-    if (world.workload.gpu_models > 0) loads = Refresh(world, gpu, batch);
+    const bool loading = world.workload.gpu_models > 0;
+    if (loading) loads = Refresh(world, gpu, batch);
     int64_t milli_units = 0;
     for (const JobIndex job : batch) {
       milli_units += world.workload.jobs[static_cast<size_t>(job)].milli_units;
     }
     for (const JobIndex index : world.active) {
-      if (milli_units >= kPeerKneeMilliUnits) break;
-      if (held_[static_cast<size_t>(index)]) continue;
+      if (milli_units >= world.peer_knee_milli_units) break;
+      if (held_[static_cast<size_t>(index)] || (loading && batch.empty())) continue;
       const WorkJob& job = world.workload.jobs[static_cast<size_t>(index)];
       if (!batch.empty() &&
           (job.model != world.workload.jobs[static_cast<size_t>(batch.front())].model ||
-           milli_units + job.milli_units > kPeerKneeMilliUnits)) {
+           milli_units + job.milli_units > world.peer_knee_milli_units)) {
         continue;
       }
-      if (world.workload.gpu_models > 0 && !weights_.Holds(gpu, job)) continue;
+      if (loading && !weights_.Holds(gpu, job)) continue;
       batch.push_back(index);
       held_[static_cast<size_t>(index)] = true;
       milli_units += job.milli_units;

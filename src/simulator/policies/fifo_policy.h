@@ -1,12 +1,12 @@
 #pragma once
 
-#include "simulator/policy.h"
+#include "simulator/policies/peer_policy.h"
 
 namespace darkroom::simulator {
 
 // Step batching as vLLM-Omni does it: each accelerator keeps its batch until its jobs end, and
 // fills free room with the first that wait and have the batch's key (the base model).
-class FifoPolicy final : public Policy {
+class FifoPolicy final : public PeerPolicy {
  public:
   explicit FifoPolicy(int degree) : degree_(degree) {}
 
@@ -22,8 +22,7 @@ class FifoPolicy final : public Policy {
 
   const int degree_;                            // accelerators that run each batch together
   std::vector<std::vector<JobIndex>> batches_;  // per (first) accelerator
-  LruWeights weights_;
-  std::vector<bool> held_;  // per job: in a batch
+  std::vector<bool> held_;                      // per job: in a batch
 };
 
 }  // namespace darkroom::simulator

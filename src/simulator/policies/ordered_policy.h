@@ -1,11 +1,11 @@
 #pragma once
 
-#include "simulator/policy.h"
+#include "simulator/policies/peer_policy.h"
 
 namespace darkroom::simulator {
 
 // Policies that sort what waits anew at every step and pack from the front.
-class OrderedPolicy final : public Policy {
+class OrderedPolicy final : public PeerPolicy {
  public:
   enum class Order {
     kDeadline,   // EDF
@@ -17,16 +17,12 @@ class OrderedPolicy final : public Policy {
   std::string_view name() const override { return name_; }
   void Decide(const World& world, std::vector<Quantum>& start,
               std::vector<JobIndex>& refused) override;
-  void OnGpuLost(const World& world, int gpu) override {
-    if (world.workload.gpu_models > 0) weights_.Lose(gpu);
-  }
 
  private:
   const std::string_view name_;
   const Order order_;
   const bool equal_keys_;
   const int degree_;  // accelerators that run each batch together
-  LruWeights weights_;
 };
 
 }  // namespace darkroom::simulator

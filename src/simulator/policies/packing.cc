@@ -20,7 +20,22 @@ bool IsFree(const World& world, int gpu, int degree) {
 }
 
 size_t HeadFor(const World& world, int gpu, const std::vector<JobIndex>& order,
-               const LruWeights& weights) {
+               LruWeights& weights) {
+  const auto job_at = [&](size_t i) -> const WorkJob& {
+    return world.workload.jobs[static_cast<size_t>(order[i])];
+  };
+  if (world.load_mode == LoadMode::kBeside) {
+    size_t head = 0;
+    while (head < order.size() && !weights.Holds(gpu, job_at(head))) ++head;
+    // What it runs is used before anything is evicted.
+    if (head < order.size()) weights.Bring(gpu, {&job_at(head)});
+    size_t wanted = 0;
+    while (wanted < head && weights.Anywhere(job_at(wanted))) ++wanted;
+    if (wanted < head || head == order.size()) {
+      weights.Fetch(gpu, job_at(wanted < head ? wanted : 0));
+    }
+    return head;
+  }
   for (size_t i = 0; i < order.size(); ++i) {
     const WorkJob& job = world.workload.jobs[static_cast<size_t>(order[i])];
     if (weights.Holds(gpu, job) || !weights.Anywhere(job)) return i;
@@ -43,12 +58,13 @@ void PackInOrder(const World& world, std::vector<JobIndex> order, bool equal_key
     std::vector<const WorkJob*> batch;
     if (loads) {
       const auto head = static_cast<long>(HeadFor(world, gpu, order, weights));
+      if (head == static_cast<long>(order.size())) continue;
       std::rotate(order.begin(), order.begin() + head, order.begin() + head + 1);
     }
     for (const JobIndex index : order) {
       const WorkJob& job = world.workload.jobs[static_cast<size_t>(index)];
       const bool first = quantum.jobs.empty();
-      const bool fits = milli_units + job.milli_units <= kPeerKneeMilliUnits;
+      const bool fits = milli_units + job.milli_units <= world.peer_knee_milli_units;
       const bool there = !loads || first || (job.model == key && weights.Holds(gpu, job));
       if (!first && (!fits || !there || (equal_keys && job.model != key))) {
         left.push_back(index);

@@ -6,10 +6,6 @@
 
 namespace darkroom::simulator {
 
-// Work of a step, in milli-units, up to which peers' batches are filled: at 8 pictures of 512x512
-// the measured table gives 98% of the throughput that it ever gives.
-inline constexpr int64_t kPeerKneeMilliUnits = 8000;
-
 // Jobs that wait, in the order of `world.active`.
 std::vector<JobIndex> Idle(const World& world);
 
@@ -25,7 +21,10 @@ void PackInOrder(const World& world, std::vector<JobIndex> order, bool equal_key
 
 // Of those that wait, in order, the one that an accelerator begins with: the first whose weights it
 // holds or nobody does; when there is none, the first, whose weights get another copy.
+// Where loads run beside quanta it is the first whose weights it holds, or none (the order's size);
+// those of the first before it that nobody holds begin to be loaded, or, where there is nothing to
+// run, of the first.
 size_t HeadFor(const World& world, int gpu, const std::vector<JobIndex>& order,
-               const LruWeights& weights);
+               LruWeights& weights);
 
 }  // namespace darkroom::simulator

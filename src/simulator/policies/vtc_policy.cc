@@ -1,7 +1,9 @@
 #include "simulator/policies/vtc_policy.h"
 
 #include <algorithm>
+#include <deque>
 #include <limits>
+#include <map>
 #include <utility>
 
 #include "simulator/policies/packing.h"
@@ -24,25 +26,23 @@ void VtcPolicy::OnArrival(const World& world, JobIndex job) {
 }
 
 void VtcPolicy::Decide(const World& world, std::vector<Quantum>& start, std::vector<JobIndex>&) {
-  std::vector<std::vector<JobIndex>> queues(world.workload.tenants);
+  std::map<uint32_t, std::deque<JobIndex>> queues;  // of tenants with something that waits
   for (const JobIndex job : Idle(world)) {
     queues[world.workload.jobs[static_cast<size_t>(job)].tenant].push_back(job);
   }
   // The order in which jobs would be taken one by one, each charged as it is taken.
   std::vector<double> counters = counters_;
-  std::vector<size_t> next(queues.size(), 0);
   std::vector<JobIndex> order;
-  for (;;) {
-    size_t best = queues.size();
-    for (size_t tenant = 0; tenant < queues.size(); ++tenant) {
-      if (next[tenant] == queues[tenant].size()) continue;
-      if (best == queues.size() || counters[tenant] < counters[best]) best = tenant;
-    }
-    if (best == queues.size()) break;
-    const JobIndex job = queues[best][next[best]++];
-    counters[best] +=
+  while (!queues.empty()) {
+    const auto best = std::min_element(
+        queues.begin(), queues.end(),
+        [&](const auto& a, const auto& b) { return counters[a.first] < counters[b.first]; });
+    const JobIndex job = best->second.front();
+    best->second.pop_front();
+    counters[best->first] +=
         static_cast<double>(world.workload.jobs[static_cast<size_t>(job)].milli_units);
     order.push_back(job);
+    if (best->second.empty()) queues.erase(best);
   }
   const size_t before = start.size();
   PackInOrder(world, std::move(order), false, degree_, weights_, start);

@@ -52,7 +52,7 @@ class SchedulerTest : public ::testing::Test {
   RunPlan Finish(ReplicaId replica, int64_t duration_ns = 1000, bool checkpoint = true) {
     for (auto it = out_.begin(); it != out_.end(); ++it) {
       if (it->replica != replica) continue;
-      const RunPlan plan = *it;
+      RunPlan plan = *it;
       out_.erase(it);
       PlanFinished finished{replica, plan.sequence, duration_ns, {}};
       for (const auto& item : plan.items) {
@@ -246,6 +246,82 @@ TEST_F(SchedulerTest, OneTenantCannotFillEverySlot) {
     for (const auto& item : Finish(1).items) ran = ran || item.job == 100;
   }
   EXPECT_TRUE(ran);
+}
+
+// ---- bad input: each has a defined answer ----
+
+TEST_F(SchedulerTest, ADeadlineInThePastIsRefused) {
+  AttachWorker(1);
+  now_ = 1000;
+  JobSpec spec;
+  spec.id = 7;
+  spec.deadline_ns = 999;
+  Send(JobSubmitted{spec});
+  const auto refused = Commands<JobRefused>();
+  ASSERT_EQ(refused.size(), 1u);
+  EXPECT_EQ(refused[0].why, Refusal::kDeadlinePassed);
+  EXPECT_EQ(scheduler_.job_count(), 0u);
+}
+
+TEST_F(SchedulerTest, AThousandTenantsWithOneJobEachAllEnd) {
+  AttachMedia();
+  AttachWorker(1, 8, 1024, 1);
+  for (JobId id = 1; id <= 1000; ++id) Submit(id, static_cast<TenantId>(id), 1);
+  while (!out_.empty()) Finish(out_.front().replica);
+  EXPECT_EQ(Commands<JobFinished>().size(), 1000u);
+  EXPECT_EQ(scheduler_.job_count(), 0u);
+}
+
+TEST_F(SchedulerTest, ARemovedTenantsJobsAreRefusedWhetherTheyWaitOrRun) {
+  AttachWorker(1, 2, 1024, 1);
+  for (JobId id = 1; id <= 5; ++id) Submit(id, 1);
+  Submit(6, 2);
+  Send(TenantRemoved{1});
+  const auto refused = Commands<JobRefused>();
+  ASSERT_EQ(refused.size(), 5u);
+  for (const JobRefused& of : refused) EXPECT_EQ(of.why, Refusal::kTenantRemoved);
+  EXPECT_EQ(scheduler_.job_count(), 1u);
+  // What was under way comes back, concerns nobody, and the other tenant goes on.
+  Finish(1);
+  ASSERT_FALSE(out_.empty());
+  EXPECT_EQ(out_.front().items.at(0).job, 6u);
+}
+
+TEST_F(SchedulerTest, AReplicaThatVanishesMidQuantumCostsItsTenantsNothing) {
+  AttachWorker(1, 8, 1024, 1);
+  Submit(7);
+  EXPECT_GT(scheduler_.VirtualTime(1), 0);
+  const RunPlan lost = out_.front();
+  out_.clear();
+  Send(ReplicaLost{1});
+  EXPECT_EQ(scheduler_.VirtualTime(1), 0);
+  EXPECT_EQ(Commands<JobRequeued>().size(), 1u);
+  // Its report comes too late for anybody.
+  Send(PlanFinished{1, lost.sequence, 1000, {{7, PlanFinished::Outcome::kDone, true}}});
+  EXPECT_TRUE(Commands<Charge>().empty());
+  AttachWorker(2, 8, 1024, 1);
+  ASSERT_EQ(out_.size(), 1u);
+  EXPECT_EQ(out_.front().stage, Stage::kEncode);
+}
+
+TEST_F(SchedulerTest, AQuantumOfNegativeTimeCostsNothing) {
+  AttachWorker(1, 8, 1024, 1);
+  Submit(7);
+  Finish(1, -1'000'000'000);
+  EXPECT_TRUE(Commands<Charge>().empty());
+  EXPECT_EQ(out_.size(), 1u);
+}
+
+TEST_F(SchedulerTest, AClockThatStandsStillOrJumpsEndsEveryJob) {
+  AttachMedia();
+  AttachWorker(1);
+  for (JobId id = 1; id <= 20; ++id) Submit(id, static_cast<TenantId>(id % 3));
+  for (int event = 0; !out_.empty(); ++event) {
+    now_ = event % 3 == 0 ? 5 : event % 3 == 1 ? int64_t{1} << 60 : 0;
+    Finish(out_.front().replica);
+  }
+  EXPECT_EQ(Commands<JobFinished>().size(), 20u);
+  EXPECT_EQ(scheduler_.job_count(), 0u);
 }
 
 }  // namespace
