@@ -25,9 +25,14 @@ elseif(DARKROOM_LLD)
   add_link_options(-fuse-ld=lld)
 endif()
 
-set(DARKROOM_SANITIZER "" CACHE STRING "address (with undefined), thread, or empty")
+set(DARKROOM_SANITIZER "" CACHE STRING "address (with undefined), thread, fuzz, or empty")
 if(DARKROOM_SANITIZER STREQUAL "address")
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined
+                      -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
+elseif(DARKROOM_SANITIZER STREQUAL "fuzz")
+  # For libFuzzer, which only clang has.
+  add_compile_options(-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
                       -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
 elseif(DARKROOM_SANITIZER STREQUAL "thread")

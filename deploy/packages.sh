@@ -4,6 +4,7 @@
 #   deploy/packages.sh build          what the daemon, the worker and the command line need
 #   deploy/packages.sh build test     what the tests need besides
 #   deploy/packages.sh build test lint
+#   deploy/packages.sh build test fuzz   and clang with libFuzzer, for tests/fuzz/run.sh
 #
 # Does nothing, and needs no privilege, when everything is there. Packages of the group `lint` are
 # optional: where clang 16 or newer is not packaged, that is said and lint is skipped later.
@@ -79,12 +80,29 @@ install_lint() {
   echo "packages: clang 16 or newer is not packaged here; lint will be skipped"
 }
 
+install_fuzz() {
+  local version
+  for version in "${clang_versions[@]}"; do
+    find_missing "clang-$version" "libclang-rt-$version-dev"
+    [[ ${#missing[@]} -eq 0 ]] && return
+  done
+  update_lists
+  for version in "${clang_versions[@]}"; do
+    if apt-cache show "clang-$version" "libclang-rt-$version-dev" >/dev/null 2>&1; then
+      install_packages "clang-$version" "libclang-rt-$version-dev"
+      return
+    fi
+  done
+  echo "packages: clang 16 or newer with libFuzzer is not packaged here" >&2
+  exit 1
+}
+
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
   echo "packages: not Debian or Ubuntu; install the equivalents of: ${build[*]} ${test[*]}" >&2
   exit 1
 fi
 if [[ $# -eq 0 ]]; then
-  echo "usage: deploy/packages.sh build|test|lint ..." >&2
+  echo "usage: deploy/packages.sh build|test|lint|fuzz ..." >&2
   exit 2
 fi
 for group in "$@"; do
@@ -92,8 +110,9 @@ for group in "$@"; do
     build) install_packages "${build[@]}" ;;
     test) install_packages "${test[@]}" ;;
     lint) install_lint ;;
+    fuzz) install_fuzz ;;
     *)
-      echo "packages: unknown group \"$group\"; known: build, test, lint" >&2
+      echo "packages: unknown group \"$group\"; known: build, test, lint, fuzz" >&2
       exit 2
       ;;
   esac
