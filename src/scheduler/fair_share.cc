@@ -48,7 +48,9 @@ double FairShare::LeastVirtualTime() const {
 bool FairShare::Protected(TenantId tenant) const {
   if (Broken(Rule::kLagGate)) return true;
   const auto it = accounts_.find(tenant);
-  return it == accounts_.end() || it->second.is_protected;
+  if (it == accounts_.end()) return true;
+  if (it->second.jobs > 0) return it->second.is_protected;
+  return it->second.virtual_time <= LeastVirtualTime() + burst_credit_;
 }
 
 void FairShare::TakeChanges(std::vector<TenantId>& changed) {
