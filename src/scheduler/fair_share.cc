@@ -48,8 +48,12 @@ double FairShare::LeastVirtualTime() const {
 bool FairShare::Protected(TenantId tenant) const {
   if (Broken(Rule::kLagGate)) return true;
   const auto it = accounts_.find(tenant);
-  if (it == accounts_.end()) return true;
-  if (it->second.jobs > 0) return it->second.is_protected;
+  return it == accounts_.end() || it->second.is_protected;
+}
+
+bool FairShare::WouldBeProtected(TenantId tenant) const {
+  const auto it = accounts_.find(tenant);
+  if (it == accounts_.end() || it->second.jobs > 0) return Protected(tenant);
   return it->second.virtual_time <= LeastVirtualTime() + burst_credit_;
 }
 

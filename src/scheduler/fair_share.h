@@ -32,8 +32,9 @@ class FairShare {
   double VirtualTime(TenantId tenant) const;
   // Of the active tenants; of the last one that was, when none is.
   double LeastVirtualTime() const;
-  // Of a tenant without jobs: whether it would be with one.
   bool Protected(TenantId tenant) const;
+  // Of a tenant without jobs, whether one that came now would be protected.
+  bool WouldBeProtected(TenantId tenant) const;
   // Tenants whose protection changed since the last call, each once or more; `changed` is replaced.
   void TakeChanges(std::vector<TenantId>& changed);
 

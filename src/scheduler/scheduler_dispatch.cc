@@ -389,8 +389,9 @@ void Scheduler::NarrowToStage(const Replica& replica, int64_t limit_ns, Batch& b
   const JobSpec& spec = batch.jobs.front()->spec;
   const int32_t left = spec.segments - batch.jobs.front()->next.segment;
   batch.segments = left;
-  // One batch at most is parked: what begins beside it runs whole.
-  if (spec.segments == 1 || (left == spec.segments && AnyParked())) return;
+  // One batch at most is parked: what begins beside it runs whole, if no guarantee asks for less.
+  const bool beside = left == spec.segments && limit_ns == kUnlimited && AnyParked();
+  if (spec.segments == 1 || beside) return;
   const int64_t segment_ns = std::max<int64_t>(1, batch.predicted_ns / spec.segments);
   int64_t quantum_ns = limit_ns;
   if (replica.spec.quantum_ns_max > 0) {

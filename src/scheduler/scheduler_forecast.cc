@@ -203,7 +203,7 @@ int64_t Scheduler::DeadlineOf(JobId id) const {
 Scheduler::TenantView Scheduler::ViewOf(TenantId tenant) const {
   TenantView view;
   view.virtual_ns = fair_.VirtualTime(tenant);
-  view.is_protected = fair_.Protected(tenant);
+  view.is_protected = fair_.WouldBeProtected(tenant);
   const auto it = tenants_.find(tenant);
   if (it == tenants_.end()) return view;
   view.running = it->second.running;

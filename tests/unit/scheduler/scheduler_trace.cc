@@ -435,11 +435,13 @@ class World {
     CheckGuarantees(plan.replica, replica);
   }
 
-  // One batch at most waits inside a step of each replica.
+  // One batch at most waits inside a step of each replica, where nothing is guaranteed.
   void CheckParked(const RunPlan& plan) {
     const JobSpec& spec = jobs_.at(plan.items.front().job).spec;
     if (plan.stage != Stage::kDenoise || plan.segment_begin > 0 ||
-        plan.segment_end == spec.segments) {
+        plan.segment_end == spec.segments ||
+        std::any_of(jobs_.begin(), jobs_.end(),
+                    [](const auto& entry) { return entry.second.guaranteed; })) {
       return;
     }
     for (const auto& [id, job] : jobs_) {
