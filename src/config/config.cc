@@ -189,6 +189,9 @@ absl::Status ResolveIntegers(const v1::DaemonConfig& proto, const Environment& e
       kBurstSeconds, Given(scheduler.has_burst_seconds(), scheduler.burst_seconds()));
   config.scheduler.decision_log_bytes = integers.Resolve(
       kDecisionLogBytes, Given(scheduler.has_decision_log_bytes(), scheduler.decision_log_bytes()));
+  config.scheduler.quantum_milliseconds = integers.Resolve(
+      kQuantumMilliseconds,
+      Given(scheduler.has_quantum_milliseconds(), scheduler.quantum_milliseconds()));
   const auto& limits = proto.limits();
   config.limits.queued_generations_per_tenant = integers.Resolve(
       kQueuedGenerations,
@@ -258,6 +261,8 @@ absl::StatusOr<Config> ResolveConfig(const v1::DaemonConfig& proto,
   auto devices = ResolveDevices(proto.workers());
   if (!devices.ok()) return devices.status();
   config.workers.devices = *std::move(devices);
+  config.scheduler.revoke_plans =
+      !proto.scheduler().has_revoke_plans() || proto.scheduler().revoke_plans();
   config.workers.program = proto.workers().program().empty()
                                ? environment.program_directory + "/darkroom-worker"
                                : proto.workers().program();

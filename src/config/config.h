@@ -66,7 +66,9 @@ struct Config {
     int64_t step_tokens_max = 0;  // 0: measured when a worker attaches
     bool goodput = false;         // deadlines before shares
     int32_t burst_seconds = 0;
-    int64_t decision_log_bytes = 0;  // 0: nothing is recorded
+    int64_t decision_log_bytes = 0;    // 0: nothing is recorded
+    int32_t quantum_milliseconds = 0;  // 0: steps are never cut
+    bool revoke_plans = true;
   };
   struct Limits {
     int32_t queued_generations_per_tenant = 0;
@@ -89,6 +91,7 @@ struct Config {
     int32_t running_max = 0;            // 0: no bound
     double generations_per_second = 0;  // 0: no bound
     int32_t generations_burst = 1;
+    std::optional<double> budget_seconds;  // none: no bound
   };
   struct Log {
     std::string level;

@@ -29,12 +29,12 @@ absl::Span<const IntegerField> IntegerFields() {
                                              kAssetRetentionHours, kDedicatedWorkers,
                                              kTenantGenerations,   kTenantRunning,
                                              kTenantBurst,         kBurstSeconds,
-                                             kDecisionLogBytes};
+                                             kDecisionLogBytes,    kQuantumMilliseconds};
   return kFields;
 }
 
 absl::Span<const RealField> RealFields() {
-  static constexpr RealField kFields[] = {kTenantWeight, kTenantRate};
+  static constexpr RealField kFields[] = {kTenantWeight, kTenantRate, kTenantBudget};
   return kFields;
 }
 

@@ -33,6 +33,7 @@ inline constexpr IntegerField kStepTokens{"scheduler.step_tokens_max", 1, int64_
 inline constexpr IntegerField kBurstSeconds{"scheduler.burst_seconds", 0, 1'000'000, 1'000};
 inline constexpr IntegerField kDecisionLogBytes{"scheduler.decision_log_bytes", 0, int64_t{1} << 40,
                                                 0};
+inline constexpr IntegerField kQuantumMilliseconds{"scheduler.quantum_milliseconds", 0, 60'000, 50};
 inline constexpr IntegerField kQueuedGenerations{"limits.queued_generations_per_tenant", 1,
                                                  1'000'000, 1'000};
 inline constexpr IntegerField kCalls{"limits.calls_max", 1, 65'536, 1'024};
@@ -60,6 +61,7 @@ struct RealField {
 inline constexpr RealField kTenantWeight{"tenants[].weight", 0.001, 1e6, 1};
 inline constexpr RealField kTenantRate{"tenants[].generations_per_second", 0.001, 1e6,
                                        std::nullopt};
+inline constexpr RealField kTenantBudget{"tenants[].budget_seconds", 0, 1e9, std::nullopt};
 
 // Every one of them.
 absl::Span<const IntegerField> IntegerFields();

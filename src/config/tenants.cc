@@ -78,6 +78,10 @@ absl::Status ResolveNumbers(const v1::TenantConfig& proto, const std::string& pa
        proto.generations_per_second(), tenant.generations_per_second);
   integer(kTenantBurst, "generations_burst", proto.has_generations_burst(),
           proto.generations_burst(), tenant.generations_burst);
+  if (proto.has_budget_seconds()) {
+    real(kTenantBudget, "budget_seconds", true, proto.budget_seconds(),
+         tenant.budget_seconds.emplace());
+  }
   if (!status.ok()) return status;
   if (proto.has_generations_burst() && !proto.has_generations_per_second()) {
     return Invalid(path + ".generations_burst", absl::StrCat(tenant.generations_burst),

@@ -49,6 +49,9 @@ void Controller::Start(Now now, Commands& commands) {
     commands.push_back(
         RecordDecision{scheduler::DecisionLogHead(config_.policy, config_.checkpoint_steps)});
   }
+  if (!config_.costs.errors().empty()) {
+    Schedule(scheduler::CostErrorKnown{config_.costs.errors()}, now, commands);
+  }
   scheduler::ReplicaSpec media;
   media.stages = 1u << static_cast<int>(scheduler::Stage::kMediaEncode);
   media.any_model = true;
@@ -59,6 +62,7 @@ void Controller::Start(Now now, Commands& commands) {
     Schedule(scheduler::TenantWeight{id, policy.weight}, now, commands);
     // How many wait and how fast they come is for generations, which tenants_ counts.
     Schedule(scheduler::TenantLimits{id, 0, policy.running_max, 0, 1}, now, commands);
+    budgets_.SetBudget(id, policy.budget_seconds);
   }
   fleet_.StartDue(now.mono_ns, commands);
 }
@@ -164,15 +168,25 @@ void Controller::On(StreamsBack event, Now, Commands&) {
 void Controller::Fail(GenerationRecord& record, const absl::Status& status, Now now,
                       Commands& commands) {
   if (record.ended) return;
-  EndJobs(record, now, commands);
+  // What the request itself could not have worked with is its own to pay.
+  const bool refund = !absl::IsInvalidArgument(status) && !absl::IsUnimplemented(status);
+  EndJobs(record, now, commands, refund);
   End(record, v1::Generation::STATE_FAILED, status, 0, now, commands);
 }
 
-void Controller::EndJobs(GenerationRecord& record, Now now, Commands& commands) {
+void Controller::EndJobs(GenerationRecord& record, Now now, Commands& commands, bool refund) {
   record.ended = true;  // so that nothing that follows from this touches it
   for (const auto id : std::exchange(record.jobs, {})) {
     if (jobs_.erase(id) > 0) Schedule(scheduler::JobEnded{id}, now, commands);
+    Settle(id, refund);
   }
+}
+
+void Controller::Settle(scheduler::JobId id, bool refund) {
+  const auto owner = owners_.find(id);
+  if (owner == owners_.end()) return budgets_.Release(id, refund);
+  // The quantum that is under way is still to be charged.
+  owner->second.refund = owner->second.refund || refund;
 }
 
 void Controller::End(GenerationRecord& record, v1::Generation::State state,

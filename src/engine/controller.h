@@ -11,6 +11,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "darkroom/v1/admin.pb.h"
+#include "engine/budget_book.h"
 #include "engine/cost_book.h"
 #include "engine/generation_record.h"
 #include "engine/messages.h"
@@ -57,6 +58,7 @@ class Controller {
   std::string CostsText();
   size_t live_generations() const { return generations_.size(); }
   const scheduler::Scheduler& scheduler() const { return scheduler_; }
+  const BudgetBook& budgets() const { return budgets_; }
 
  private:
   // Sequence numbers: the boot in the high part, so that none repeats after a crash.
@@ -97,6 +99,11 @@ class Controller {
   absl::Status Admit(GenerationRecord& record, Now now, Commands& commands);
   std::optional<scheduler::JobRefused> TakeHeld(const std::vector<scheduler::JobSpec>& specs,
                                                 Now now, Commands& commands);
+  // What the scheduler is told of each of the record's jobs, but its id. REQUIRES: its model was
+  // loaded.
+  scheduler::JobSpec SpecOf(const GenerationRecord& record, Now now);
+  // What the record's jobs may cost at most, out of its tenant's budget.
+  absl::Status Reserve(const GenerationRecord& record);
   // One job for each output that is still to be made; none while its model was never loaded.
   std::vector<scheduler::JobSpec> MakeJobs(GenerationRecord& record, Now now);
   // Of a generation that was accepted before.
@@ -111,7 +118,9 @@ class Controller {
   void Fail(GenerationRecord& record, const absl::Status& status, Now now, Commands& commands);
   void End(GenerationRecord& record, v1::Generation::State state, const absl::Status& error,
            CallId call, Now now, Commands& commands);
-  void EndJobs(GenerationRecord& record, Now now, Commands& commands);
+  void EndJobs(GenerationRecord& record, Now now, Commands& commands, bool refund = false);
+  // The job is gone: gives back what is left of its reservation, once no plan holds it any more.
+  void Settle(scheduler::JobId id, bool refund);
   void Forget(const std::string& name, Commands& commands);
   void ForgetIfDone(const std::string& name, Commands& commands);
   void ExpireStreams(Now now, Commands& commands);
@@ -150,6 +159,9 @@ class Controller {
   void Apply(const scheduler::EvictWeights&, Now, Commands&) {}
   void Apply(const scheduler::LoadWeights&, Now, Commands&) {}
   void OrderMedia(const scheduler::RunPlan& order, Commands& commands);
+  // Of a plan that denoises, whether its jobs' step is done after it.
+  bool EndsStep(const scheduler::RunPlan& plan, const GenerationRecord& record) const;
+  void SetSegments(const scheduler::RunPlan& order, v1::BatchPlan& plan) const;
   void OnPlanStarted(const WorkerSaid& said, Now now, Commands& commands);
   void OnPlanDone(WorkerSaid& said, Now now, Commands& commands);
   void OnPlanRevoked(WorkerId worker, uint64_t sequence, Now now, Commands& commands);
@@ -158,6 +170,10 @@ class Controller {
                           const v1::PlanDone::JobResult& result,
                           const std::vector<Payload>& attachments, Now now, Commands& commands);
   void ReleasePlan(const scheduler::RunPlan& plan, Commands& commands);
+  // Takes the job back from the scheduler and gives it again, from its first step.
+  void StartAnew(scheduler::JobId id, Now now, Commands& commands);
+  // Whether the quantum of the job that has just been charged was paid for before it was lost.
+  static bool PaidBefore(JobRecord& job, scheduler::Stage stage);
   void EnterStage(JobRecord& job, scheduler::Stage stage, Now now);
   GenerationRecord* FindLive(const std::string& name);
   GenerationRecord* GenerationOf(scheduler::JobId id);
@@ -165,6 +181,7 @@ class Controller {
   const ControllerConfig config_;
   WorkerFleet fleet_;
   TenantBook tenants_;
+  BudgetBook budgets_;
   scheduler::Scheduler scheduler_;
 
   std::map<std::string, GenerationRecord> generations_;
@@ -173,6 +190,7 @@ class Controller {
   struct Owner {
     std::string generation;
     int plans_out = 0;
+    bool refund = false;  // of what it was charged, once they are back
   };
   std::map<scheduler::JobId, Owner> owners_;
   std::map<std::pair<scheduler::ReplicaId, uint64_t>, scheduler::RunPlan> plans_;
@@ -183,6 +201,8 @@ class Controller {
   std::vector<std::string> parked_;
 
   scheduler::JobId last_job_ = 0;
+  // Of the orders at hand, jobs that should go on from latents which are not there.
+  std::vector<scheduler::JobId> without_latents_;
   // While an admission is under way: where its refusal goes.
   std::optional<scheduler::JobRefused>* admission_ = nullptr;
   CostBook costs_;

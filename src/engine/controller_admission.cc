@@ -152,7 +152,11 @@ std::optional<scheduler::JobRefused> Controller::TakeHeld(
 absl::Status Controller::Admit(GenerationRecord& record, Now now, Commands& commands) {
   std::vector<scheduler::JobSpec> specs = MakeJobs(record, now);
   auto refused = TakeHeld(specs, now, commands);
-  if (!refused) return absl::OkStatus();
+  if (!refused) {
+    absl::Status reserved = Reserve(record);
+    if (!reserved.ok()) EndJobs(record, now, commands);
+    return reserved;
+  }
   for (const auto id : std::exchange(record.jobs, {})) jobs_.erase(id);
   // What is offered is offered only if it would be taken, all outputs together.
   const int64_t wanted_ns = specs.front().deadline_ns;
@@ -172,13 +176,9 @@ absl::Status Controller::Admit(GenerationRecord& record, Now now, Commands& comm
   return RefusalStatus(*refused, wanted_ns, now);
 }
 
-std::vector<scheduler::JobSpec> Controller::MakeJobs(GenerationRecord& record, Now now) {
-  std::vector<scheduler::JobSpec> specs;
+scheduler::JobSpec Controller::SpecOf(const GenerationRecord& record, Now now) {
   const v1::GenerateRequest& request = record.generation.request();
-  const auto model = fleet_.FindModel(request.model());
-  if (!model.has_value() || fleet_.model(*model).token_pixels == 0) return specs;
-  record.model = *model;
-  const WorkerFleet::Model& served = fleet_.model(*model);
+  const WorkerFleet::Model& served = fleet_.model(record.model);
   const int64_t patch = served.token_pixels;
   const int64_t tokens =
       ((request.width() + patch - 1) / patch) * ((request.height() + patch - 1) / patch);
@@ -187,7 +187,7 @@ std::vector<scheduler::JobSpec> Controller::MakeJobs(GenerationRecord& record, N
 
   scheduler::JobSpec spec;
   spec.tenant = tenant;
-  spec.model = *model;
+  spec.model = record.model;
   spec.service_class = ClassOf(request, policy);
   spec.isolation = policy.isolation;
   spec.deadline_ns = DeadlineOf(request, now);
@@ -196,6 +196,29 @@ std::vector<scheduler::JobSpec> Controller::MakeJobs(GenerationRecord& record, N
   spec.step_tokens =
       (tokens + served.text_tokens) * Branches(request, served.description.guidance());
   spec.image_tokens = tokens;
+  spec.segments = served.segments;
+  return spec;
+}
+
+absl::Status Controller::Reserve(const GenerationRecord& record) {
+  std::vector<BudgetBook::Cost> costs;
+  for (const scheduler::JobId id : record.jobs) {
+    costs.push_back({.job = id,
+                     .nanos = scheduler_.NanosAlone(id),
+                     .steps = Evaluations(record.generation.request()),
+                     .step_ns = scheduler_.StepNanosAlone(id),
+                     .segments = fleet_.model(record.model).segments});
+  }
+  return budgets_.Reserve(tenants_.IdOf(record.tenant), costs, scheduler_.epsilon());
+}
+
+std::vector<scheduler::JobSpec> Controller::MakeJobs(GenerationRecord& record, Now now) {
+  std::vector<scheduler::JobSpec> specs;
+  const v1::GenerateRequest& request = record.generation.request();
+  const auto model = fleet_.FindModel(request.model());
+  if (!model.has_value() || fleet_.model(*model).token_pixels == 0) return specs;
+  record.model = *model;
+  scheduler::JobSpec spec = SpecOf(record, now);
   record.outputs_left = 0;
   record.jobs.clear();
   for (int i = 0; i < std::max(1, request.num_images()); ++i) {
@@ -237,6 +260,8 @@ void Controller::SubmitJobs(GenerationRecord& record, Now now, Commands& command
     spec.admitted = true;
     if (jobs_.contains(spec.id)) Schedule(scheduler::JobSubmitted{spec}, now, commands);
   }
+  // Where it does not fit, the house pays what was accepted before.
+  if (const GenerationRecord* submitted = FindLive(name)) Reserve(*submitted).IgnoreError();
   const auto it = generations_.find(name);
   if (it != generations_.end() && specs.empty() && !it->second.ended) {
     // Crashed between its last output and its end.

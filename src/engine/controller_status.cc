@@ -43,6 +43,12 @@ void Controller::On(StatusReceived event, Now now, Commands& commands) {
     tenant->set_jobs_running(static_cast<int32_t>(view.running));
     tenant->set_virtual_seconds(view.virtual_ns / 1e9);
     tenant->set_within_share(view.is_protected);
+    const scheduler::Escrow::Account account = budgets_.escrow().AccountOf(id);
+    if (account.budget_ns) {
+      tenant->set_budget_seconds(static_cast<double>(*account.budget_ns) / 1e9);
+    }
+    tenant->set_charged_seconds(static_cast<double>(account.charged_ns) / 1e9);
+    tenant->set_reserved_seconds(static_cast<double>(account.reserved_ns) / 1e9);
   }
   for (const auto& view : scheduler_.Costs()) FillCosts(view, status);
   commands.push_back(ReplyStatus{event.call, std::move(status)});
@@ -58,6 +64,7 @@ std::string Controller::CostsText() {
     if (view.hardware == WorkerFleet::kMediaHardware || view.table->Learned().empty()) continue;
     costs_.Set(CostKeyOf(view.hardware, view.model), {view.table->Points(), view.table->Learned()});
   }
+  if (!costs_.empty()) costs_.SetErrors(scheduler_.cost_error().Counts());
   return costs_.empty() ? "" : costs_.Format();
 }
 
@@ -85,7 +92,7 @@ void Controller::FillCosts(const scheduler::Scheduler::CostView& view,
     cost->set_tokens(latest.tokens);
     cost->set_predicted_nanos(latest.predicted_ns);
     cost->set_measured_nanos(latest.actual_ns);
-    cost->set_correction(learned.correction);
+    if (view.table->Profiled(learned.stage)) cost->set_correction(learned.correction);
     cost->set_observations(learned.observations);
   }
 }

@@ -59,13 +59,26 @@ void Controller::Schedule(const scheduler::Event& event, Now now, Commands& comm
   for (const auto& order : orders) {
     std::visit([&](const auto& o) { Apply(o, now, commands); }, order);
   }
+  // Not in the middle of an admission, whose answer a job that is given again is not.
+  if (admission_ != nullptr) return;
+  for (const auto id : std::exchange(without_latents_, {})) StartAnew(id, now, commands);
 }
 
 void Controller::Apply(const scheduler::OpenSlot& order, Now now, Commands& commands) {
   JobRecord& job = jobs_.at(order.job);
   const GenerationRecord& record = generations_.at(job.generation);
   const v1::GenerateRequest& request = record.generation.request();
-  EnterStage(job, scheduler::Stage::kEncode, now);
+  if (order.from_replica >= 0) {
+    spdlog::debug("{} goes on at worker {} after step {}, from worker {}", job.generation,
+                  order.replica, order.resume_step, order.from_replica);
+  } else {
+    EnterStage(job, scheduler::Stage::kEncode, now);
+  }
+  // A worker may leave a checkpoint out, for want of memory perhaps; then there is nothing to go on
+  // from, and the slot is closed again at once.
+  const bool resumes = order.resume_step > 0 && job.checkpoint != nullptr &&
+                       job.checkpoint->step() == order.resume_step;
+  if (order.resume_step > 0 && !resumes) without_latents_.push_back(order.job);
 
   v1::ToWorker message;
   v1::OpenSlot& open = *message.mutable_open_slot();
@@ -73,11 +86,11 @@ void Controller::Apply(const scheduler::OpenSlot& order, Now now, Commands& comm
   open.set_lease_epoch(order.epoch);
   open.set_tenant_tag(tenants_.IdOf(record.tenant));
   FillOpenSlot(request, job.output_index, open);
-  job.steps_done = order.resume_step;
+  if (resumes || order.resume_step == 0) job.steps_done = order.resume_step;
   // The worker refuses what did not fit, and the job fails with that.
   TensorWriter writer;
   absl::Status put = PutInputs(record.inputs, request, writer, open);
-  if (order.resume_step > 0) {
+  if (resumes) {
     // The tensors move to other places in this message than they had in the one they came with.
     *open.mutable_checkpoint() = *job.checkpoint;
     size_t next = 0;
@@ -91,6 +104,28 @@ void Controller::Apply(const scheduler::OpenSlot& order, Now now, Commands& comm
   }
   if (!put.ok()) spdlog::error("a tensor cannot be sent: {}", std::string(put.message()));
   commands.push_back(SendToWorker{order.replica, std::move(message), writer.TakeAttachments()});
+}
+
+void Controller::StartAnew(scheduler::JobId id, Now now, Commands& commands) {
+  const auto node = jobs_.extract(id);
+  if (node.empty()) return;
+  const JobRecord& old = node.mapped();
+  GenerationRecord& record = generations_.at(old.generation);
+  spdlog::warn("{} begins anew: its latents after step {} were not kept", old.generation,
+               old.steps_done);
+  Schedule(scheduler::JobEnded{id}, now, commands);
+  // What is done once more has no reservation, so that the house pays it.
+  Settle(id, false);
+  record.generation.set_steps_done(record.generation.steps_done() - old.steps_done);
+  scheduler::JobSpec spec = SpecOf(record, now);
+  spec.id = ++last_job_;
+  spec.admitted = true;
+  std::replace(record.jobs.begin(), record.jobs.end(), id, spec.id);
+  JobRecord& job = jobs_[spec.id];
+  job.generation = old.generation;
+  job.output_index = old.output_index;
+  job.stage_since_ns = now.mono_ns;
+  Schedule(scheduler::JobSubmitted{spec}, now, commands);
 }
 
 void Controller::Apply(const scheduler::CloseSlot& order, Now, Commands& commands) {
@@ -116,6 +151,8 @@ void Controller::Apply(const scheduler::RunPlan& order, Now now, Commands& comma
   plan.set_gang_epoch(static_cast<uint64_t>(order.replica));
   plan.set_sequence(order.sequence);
   plan.set_stage(StageToProto(order.stage));
+  if (order.stage == scheduler::Stage::kDenoise) SetSegments(order, plan);
+  const bool moves = fleet_.Moves(order.replica);
   for (const auto& item : order.items) {
     const JobRecord& job = jobs_.at(item.job);
     const GenerationRecord& record = generations_.at(job.generation);
@@ -135,9 +172,13 @@ void Controller::Apply(const scheduler::RunPlan& order, Now now, Commands& comma
     out.mutable_tokens()->set_text(fleet_.model(record.model).text_tokens);
     out.set_sampler(request.sampling().sampler());
     out.set_cache_mode(v1::CACHE_MODE_EXACT);
-    out.mutable_returns()->set_checkpoint(item.checkpoint);
+    // Whoever may move goes on from the latest step.
+    const bool for_move = moves && order.stage == scheduler::Stage::kDenoise &&
+                          EndsStep(order, record) && item.step + 1 < Evaluations(request);
+    out.mutable_returns()->set_checkpoint(item.checkpoint || for_move);
     out.mutable_returns()->set_output(order.stage == scheduler::Stage::kDecode);
-    if (order.stage == scheduler::Stage::kDenoise && PreviewDue(request, item.step + 1)) {
+    if (order.stage == scheduler::Stage::kDenoise && EndsStep(order, record) &&
+        PreviewDue(request, item.step + 1)) {
       out.mutable_returns()->set_preview(true);
       out.mutable_returns()->set_preview_size_max(request.preview().size_max());
     }
@@ -145,6 +186,18 @@ void Controller::Apply(const scheduler::RunPlan& order, Now now, Commands& comma
   fleet_.PlanSent(order.replica, order.sequence, order.predicted_ns);
   commands.push_back(SendToWorker{order.replica, std::move(message), {}});
   static_cast<void>(now);
+}
+
+bool Controller::EndsStep(const scheduler::RunPlan& plan, const GenerationRecord& record) const {
+  return plan.segment_end >= fleet_.model(record.model).segments;
+}
+
+// A whole step names no segments.
+void Controller::SetSegments(const scheduler::RunPlan& order, v1::BatchPlan& plan) const {
+  const std::string& generation = jobs_.at(order.items.front().job).generation;
+  if (order.segment_begin == 0 && EndsStep(order, generations_.at(generation))) return;
+  plan.mutable_segments()->set_first(order.segment_begin);
+  plan.mutable_segments()->set_last(order.segment_end);
 }
 
 void Controller::Apply(const scheduler::RevokePlan& order, Now, Commands& commands) {
@@ -176,15 +229,33 @@ void Controller::OrderMedia(const scheduler::RunPlan& order, Commands& commands)
 }
 
 void Controller::Apply(const scheduler::Charge& order, Now, Commands&) {
+  // The media pool is no accelerator.
+  if (order.stage != scheduler::Stage::kMediaEncode) {
+    const auto job = jobs_.find(order.job);
+    const bool again = job != jobs_.end() && PaidBefore(job->second, order.stage);
+    budgets_.Charge(order.job, order.nanos, again);
+  }
   GenerationRecord* record = GenerationOf(order.job);
   if (record == nullptr) return;
   record->usage_by_stage[static_cast<int>(order.stage)] += order.nanos;
   record->usage_changed = true;
 }
 
+bool Controller::PaidBefore(JobRecord& job, scheduler::Stage stage) {
+  if (stage != scheduler::Stage::kDenoise) {
+    const bool paid = (job.stages_paid & scheduler::StageBit(stage)) != 0;
+    job.stages_paid |= scheduler::StageBit(stage);
+    return paid;
+  }
+  if (job.step_run <= job.steps_paid) return true;
+  if (job.steps_done == job.step_run) job.steps_paid = job.step_run;
+  return false;
+}
+
 void Controller::Apply(const scheduler::JobFinished& order, Now now, Commands& commands) {
   const std::string name = jobs_.at(order.job).generation;
   jobs_.erase(order.job);
+  Settle(order.job, false);
   GenerationRecord& record = generations_.at(name);
   if (--record.outputs_left == 0) {
     End(record, v1::Generation::STATE_SUCCEEDED, absl::OkStatus(), 0, now, commands);
@@ -210,6 +281,7 @@ void Controller::Apply(const scheduler::JobRequeued& order, Now now, Commands& c
 void Controller::Apply(const scheduler::JobQuarantined& order, Now now, Commands& commands) {
   const std::string name = jobs_.at(order.job).generation;
   jobs_.erase(order.job);
+  Settle(order.job, true);
   Fail(generations_.at(name), WorkerCrashed(), now, commands);
 }
 
@@ -222,6 +294,7 @@ void Controller::Apply(const scheduler::JobRefused& order, Now now, Commands& co
   if (it == jobs_.end()) return;
   const std::string name = it->second.generation;
   jobs_.erase(it);
+  Settle(order.job, true);
   Fail(generations_.at(name), RefusalStatus(order, scheduler::kNoDeadline, now), now, commands);
 }
 
@@ -261,6 +334,7 @@ void Controller::On(WorkerSaid event, Now now, Commands& commands) {
       if (!known->points.empty()) ready->spec.cost = known->points;
       ready->spec.learned = known->learned;
     }
+    ready->spec.move_ns = fleet_.MoveNanos(ready->spec);
     Schedule(scheduler::ReplicaAttached{ready->worker, ready->spec}, now, commands);
     for (const auto& name : std::exchange(parked_, {})) {
       if (GenerationRecord* record = FindLive(name)) SubmitJobs(*record, now, commands);
@@ -359,6 +433,11 @@ absl::Status Controller::TakeResult(const scheduler::RunPlan& plan, size_t index
   GenerationRecord& record = generations_.at(job.generation);
 
   if (result.has_checkpoint()) {
+    if (plan.stage != scheduler::Stage::kDenoise || !EndsStep(plan, record) ||
+        result.checkpoint().step() != item.step + 1) {
+      return Error(absl::StatusCode::kInternal, "CHECKPOINT_INVALID",
+                   "a worker returned a checkpoint of another step than it ran");
+    }
     std::vector<Payload> tensors;
     auto latents = ReadTensor(result.checkpoint().latents(), attachments);
     if (!latents.ok()) return latents.status();
@@ -375,6 +454,8 @@ absl::Status Controller::TakeResult(const scheduler::RunPlan& plan, size_t index
     job.checkpoint_tensors = std::move(tensors);
   }
   if (plan.stage == scheduler::Stage::kDenoise) {
+    job.step_run = item.step + 1;
+    if (!EndsStep(plan, record)) return absl::OkStatus();
     job.steps_done = item.step + 1;
     record.generation.set_steps_done(record.generation.steps_done() + 1);
     PublishProgress(record, job, item.job, now, commands);
@@ -456,7 +537,10 @@ void Controller::ReleasePlan(const scheduler::RunPlan& plan, Commands& commands)
     const auto owner = owners_.find(item.job);
     if (owner == owners_.end()) continue;
     const std::string name = owner->second.generation;
-    if (--owner->second.plans_out == 0) owners_.erase(owner);
+    if (--owner->second.plans_out == 0) {
+      if (!jobs_.contains(item.job)) budgets_.Release(item.job, owner->second.refund);
+      owners_.erase(owner);
+    }
     --generations_.at(name).plans_out;
     ForgetIfDone(name, commands);
   }

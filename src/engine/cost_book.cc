@@ -13,10 +13,13 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/error.h"
 #include "base/sha256.h"
 #include "engine/limits.h"
+#include "scheduler/cost_error.h"
+#include "scheduler/limits.h"
 
 namespace darkroom::engine {
 namespace {
@@ -62,6 +65,17 @@ bool ParsePoint(const std::vector<std::string>& fields, CostBook::Entry& entry) 
   return true;
 }
 
+bool ParseErrors(const std::vector<std::string>& fields, std::vector<int64_t>& errors) {
+  for (size_t i = 1; i < fields.size(); ++i) {
+    int64_t count = 0;
+    if (!absl::SimpleAtoi(fields[i], &count) || count < 0 || count > scheduler::kCostErrorJobsMax) {
+      return false;
+    }
+    errors.push_back(count);
+  }
+  return errors.size() == scheduler::CostError::kBuckets;
+}
+
 bool ParseLearned(const std::vector<std::string>& fields, CostBook::Entry& entry) {
   scheduler::CostLearned learned;
   if (fields.size() != 4 || !ParseStage(fields[1], learned.stage) ||
@@ -92,6 +106,9 @@ void CostBook::Set(const Key& key, Entry entry) {
 
 std::string CostBook::Format() const {
   std::string body;
+  if (!errors_.empty()) {
+    absl::StrAppend(&body, "errors\t", absl::StrJoin(errors_, "\t"), "\n");
+  }
   for (const auto& [key, entry] : entries_) {
     absl::StrAppend(&body, "entry\t", key.hardware, "\t", key.model, "\t", key.precision, "\t",
                     key.degree, "\n");
@@ -123,7 +140,9 @@ absl::StatusOr<CostBook> CostBook::Parse(std::string_view text) {
   for (const std::string& line : lines) {
     const std::vector<std::string> fields = absl::StrSplit(line, '\t');
     bool good = false;
-    if (fields[0] == "entry") {
+    if (fields[0] == "errors") {
+      good = book.errors_.empty() && ParseErrors(fields, book.errors_);
+    } else if (fields[0] == "entry") {
       Key key;
       good = fields.size() == 5 && book.entries_.size() < kCostEntriesMax &&
              absl::SimpleAtoi(fields[4], &key.degree) && key.degree > 0;

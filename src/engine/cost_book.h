@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -32,7 +33,10 @@ class CostBook {
   const Entry* Find(const Key& key) const;
   // Beyond kCostEntriesMax another one is forgotten.
   void Set(const Key& key, Entry entry);
-  bool empty() const { return entries_.empty(); }
+  bool empty() const { return entries_.empty() && errors_.empty(); }
+  // How far predictions of whole jobs fell short (scheduler::CostError); none when not known.
+  const std::vector<int64_t>& errors() const { return errors_; }
+  void SetErrors(std::vector<int64_t> errors) { errors_ = std::move(errors); }
 
   // The book as a file's text, with a version and a checksum; and back. INVALID_ARGUMENT
   // (COSTS_DAMAGED) for anything that Format does not make.
@@ -41,6 +45,7 @@ class CostBook {
 
  private:
   std::map<Key, Entry> entries_;
+  std::vector<int64_t> errors_;
 };
 
 // An empty book when there is no file; INVALID_ARGUMENT (COSTS_DAMAGED), UNAVAILABLE

@@ -58,6 +58,10 @@ struct JobRecord {
   Payload pixels;  // between decode and media encode
   int32_t pixel_width = 0;
   int32_t pixel_height = 0;
+  // What was charged to its tenant: stages but denoising, of scheduler::StageBit, and whole steps.
+  uint8_t stages_paid = 0;
+  int32_t steps_paid = 0;
+  int32_t step_run = 0;  // the latest that ran, or a part of it, from 1
   scheduler::Stage stage = scheduler::Stage::kEncode;
   int64_t stage_since_ns = 0;
 };

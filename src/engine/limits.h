@@ -43,6 +43,9 @@ inline constexpr int kPreviewsQueuedMax = 64;
 inline constexpr size_t kPreviewBytesMax = 1 << 20;
 // Plans of one worker: one runs, one is staged.
 inline constexpr int kWorkerPlansMax = 2;
+// What taking over a started job from another worker counts as, at least: its latents cross the
+// daemon. One moves once it has run many times as long (scheduler::kWorkPerMove).
+inline constexpr int64_t kMoveNsMin = 20'000'000;
 // Threads that encode pictures.
 inline constexpr int kMediaThreads = 2;
 // A chunk of an output on a stream.

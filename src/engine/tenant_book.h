@@ -23,6 +23,8 @@ struct TenantPolicy {
   int64_t running_max = 0;            // pictures being made at once; 0: no bound
   double generations_per_second = 0;  // in the long run; 0: no bound
   double generations_burst = 1;       // at once above that
+  // Accelerator time that its generations may take in all; none: no bound.
+  std::optional<double> budget_seconds;
 };
 
 // The tenants of one daemon: their policies, the numbers that the scheduler and the workers know

@@ -8,6 +8,8 @@
 #include "base/numerics.h"
 #include "engine/job_terms.h"
 #include "engine/limits.h"
+#include "scheduler/cost_table.h"
+#include "scheduler/limits.h"
 #include "spdlog/spdlog.h"
 
 namespace darkroom::engine {
@@ -152,6 +154,8 @@ std::optional<WorkerFleet::Ready> WorkerFleet::OnModelLoaded(Worker& worker,
   model.description.set_numerics_id(worker.numerics_id);
   model.token_pixels = std::max(1, loaded.token_pixels());
   model.text_tokens = std::max(0, loaded.text_tokens());
+  model.segments =
+      config_.quantum_ns_max > 0 ? std::clamp(loaded.blocks(), 1, scheduler::kSegmentsMax) : 1;
   model.numerics_id = worker.numerics_id;
   load_errors_[worker.model] = absl::OkStatus();
   spdlog::info("worker {} (process {}) serves {} on {}", id, worker.pid, model.description.name(),
@@ -167,7 +171,9 @@ std::optional<WorkerFleet::Ready> WorkerFleet::OnModelLoaded(Worker& worker,
   ready.spec.step_tokens_max = std::max<int64_t>(
       1, config_.step_tokens_max > 0 ? config_.step_tokens_max : loaded.knee_tokens());
   ready.spec.plans_in_flight_max = kWorkerPlansMax;
-  ready.spec.revokes = true;
+  ready.spec.revokes = config_.revokes;
+  ready.spec.quantum_ns_max = config_.quantum_ns_max;
+  ready.spec.moves = Moves(id);
   ready.spec.numerics = Intern(worker.numerics_id);
   for (const auto& point : loaded.cost()) {
     ready.spec.cost.push_back({StageFromProto(point.stage()).value_or(scheduler::Stage::kDenoise),
@@ -220,6 +226,7 @@ void WorkerFleet::PlanDone(WorkerId id, const v1::PlanDone& done, int64_t now_ns
   const auto it = workers_.find(id);
   if (it == workers_.end()) return;
   it->second.plans.erase(done.sequence());
+  it->second.parked_bytes = std::max<int64_t>(0, done.parked_bytes());
   it->second.busy.Add(now_ns - (done.end_nanos() - done.start_nanos()), now_ns);
 }
 
@@ -249,6 +256,20 @@ std::optional<scheduler::ModelId> WorkerFleet::FindModel(const std::string& name
   return std::nullopt;
 }
 
+bool WorkerFleet::Moves(WorkerId id) const {
+  const auto mine = std::find_if(seats_.begin(), seats_.end(),
+                                 [&](const Seat& seat) { return seat.worker == id; });
+  if (mine == seats_.end()) return false;
+  return std::count_if(seats_.begin(), seats_.end(), [&](const Seat& seat) {
+           return seat.model == mine->model && seat.dedicated_to == mine->dedicated_to;
+         }) > 1;
+}
+
+int64_t WorkerFleet::MoveNanos(const scheduler::ReplicaSpec& spec) const {
+  const scheduler::CostTable costs(spec.cost, spec.learned);
+  return config_.move_ns_min + costs.Predict(scheduler::Stage::kEncode, 1);
+}
+
 std::string WorkerFleet::NumericsIdOf(WorkerId id) const {
   const auto it = workers_.find(id);
   return it == workers_.end() ? "" : it->second.numerics_id;
@@ -275,6 +296,7 @@ void WorkerFleet::DescribeWorkers(int64_t now_ns, v1::ServerInfo& info) const {
     out->set_pid(it->second.pid);
     out->set_device(it->second.device);
     out->set_busy_ratio(it->second.busy.Ratio(now_ns));
+    out->set_parked_bytes(it->second.parked_bytes);
   }
 }
 

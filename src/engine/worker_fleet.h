@@ -9,6 +9,7 @@
 #include "darkroom/v1/admin.pb.h"
 #include "darkroom/v1/model.pb.h"
 #include "engine/busy_meter.h"
+#include "engine/limits.h"
 #include "engine/messages.h"
 #include "scheduler/types.h"
 
@@ -31,6 +32,11 @@ struct FleetConfig {
   std::vector<std::string> devices = {"cpu"};  // that workers take in turn; at least one
   int slots = 32;
   int64_t step_tokens_max = 0;  // 0: the worker proposes
+  // Steps that take longer are cut between blocks; 0: none is.
+  int64_t quantum_ns_max = 0;
+  bool revokes = true;  // staged plans, when something better comes
+  // What taking over a started job takes, beside encoding its prompt again.
+  int64_t move_ns_min = kMoveNsMin;
 };
 
 // The workers' lives: start, load, ready, lost, start again; and what the models turned out to be.
@@ -43,6 +49,7 @@ class WorkerFleet {
     v1::Model description;
     int32_t token_pixels = 0;  // 0 until a worker has loaded it once
     int32_t text_tokens = 0;   // of every sequence
+    int32_t segments = 1;      // pieces of one step that a quantum may end between
     std::string numerics_id;
   };
   // A worker that became ready, for the scheduler.
@@ -74,6 +81,10 @@ class WorkerFleet {
   const Model& model(scheduler::ModelId id) const { return models_[id]; }
   std::optional<scheduler::ModelId> FindModel(const std::string& name) const;
   std::string NumericsIdOf(WorkerId id) const;
+  // Its jobs may go on at another worker, which needs their latents after every step.
+  bool Moves(WorkerId id) const;
+  // What taking over one job costs a worker of this spec.
+  int64_t MoveNanos(const scheduler::ReplicaSpec& spec) const;
   std::vector<v1::Model> Describe() const;
   void DescribeWorkers(int64_t now_ns, v1::ServerInfo& info) const;
   // The first error of a model that never loaded, when no model can be served at all.
@@ -90,6 +101,7 @@ class WorkerFleet {
     std::string device;
     std::string numerics_id;
     BusyMeter busy;
+    int64_t parked_bytes = 0;  // after its latest plan
     struct Plan {
       int64_t predicted_ns;
       int64_t started_ns;  // 0: staged

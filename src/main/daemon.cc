@@ -75,6 +75,8 @@ engine::ControllerConfig ControllerConfigFrom(const Config& config, int64_t boot
   controller.fleet.slots = config.workers.slots;
   controller.fleet.devices = config.workers.devices;
   controller.fleet.step_tokens_max = config.scheduler.step_tokens_max;
+  controller.fleet.revokes = config.scheduler.revoke_plans;
+  controller.fleet.quantum_ns_max = int64_t{config.scheduler.quantum_milliseconds} * 1'000'000;
   controller.checkpoint_steps = config.workers.checkpoint_steps;
   controller.media_threads = engine::kMediaThreads;
   controller.generations_per_tenant_max = config.limits.queued_generations_per_tenant;
@@ -88,7 +90,8 @@ engine::ControllerConfig ControllerConfigFrom(const Config& config, int64_t boot
     controller.tenants.push_back(
         {tenant.name, tenant.weight, ClassOf(tenant.service_class), IsolationOf(tenant.isolation),
          tenant.dedicated_workers, tenant.generations_max, tenant.running_max,
-         tenant.generations_per_second, static_cast<double>(tenant.generations_burst)});
+         tenant.generations_per_second, static_cast<double>(tenant.generations_burst),
+         tenant.budget_seconds});
   }
   return controller;
 }

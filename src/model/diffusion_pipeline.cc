@@ -30,8 +30,9 @@ DiffusionPipeline::DiffusionPipeline(DiffusionPipelineParts parts, Ops& ops)
       ops_(ops),
       stream_(ops.CreateStream()),
       slots_(static_cast<size_t>(parts_.slots)),
-      parked_(ops, parts_.slots,
-              static_cast<size_t>(parts_.step_rows_max * parts_.denoiser->width()) * sizeof(float)),
+      parked_(
+          ops, parts_.slots,
+          static_cast<size_t>(parts_.parked_rows_max * parts_.denoiser->width()) * sizeof(float)),
       denoised_(static_cast<size_t>(parts_.slots)) {}
 
 absl::Status DiffusionPipeline::Open(const v1::OpenSlot& request,

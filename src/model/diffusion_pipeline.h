@@ -25,6 +25,8 @@ struct DiffusionPipelineParts {
   int slots = 1;
   // Rows of the largest packed step; one job of the largest size fits, with guidance.
   int64_t step_rows_max = 0;
+  // Rows of jobs that wait inside a step: every slot may hold one of the largest.
+  int64_t parked_rows_max = 0;
   // Report a hash of the latents after every step.
   bool hash_latents = false;
 };
@@ -125,7 +127,6 @@ class DiffusionPipeline : public Pipeline {
   Ops& ops_;
   std::unique_ptr<Stream> stream_;
   std::vector<Slot> slots_;
-  // Bounded by the activations of the largest packed step.
   ParkedMemory parked_;
   uint64_t identities_ = 0;
   std::vector<StepJob> step_jobs_;  // of the running pass

@@ -234,6 +234,8 @@ absl::Status Describe(ModelFolder& folder, const LoadOptions& options, int nativ
   parts.step_rows_max = sizes.RowsMax(
       std::min(rows_wanted, sizes.RowsAlone(size_max) * options.slots), size_max, options.slots);
 
+  parts.parked_rows_max = sizes.RowsAlone(size_max) * options.slots;
+
   v1::Model& model = parts.model;
   model.set_name(options.name);
   model.set_state(v1::Model::STATE_READY);

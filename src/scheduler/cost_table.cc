@@ -75,7 +75,7 @@ int64_t CostTable::Predict(Stage stage, int64_t tokens, size_t adapters) const {
   return std::max<int64_t>(1, static_cast<int64_t>(nanos)) + adapters_ns;
 }
 
-void CostTable::Observe(Stage stage, int64_t tokens, int64_t actual_ns, int adapters) {
+void CostTable::Observe(Stage stage, int64_t tokens, int64_t actual_ns, int adapters, double part) {
   const int64_t own_ns = stage == Stage::kDenoise
                              ? std::max<int64_t>(1, actual_ns - adapter_ns_ * adapters)
                              : actual_ns;
@@ -90,7 +90,7 @@ void CostTable::Observe(Stage stage, int64_t tokens, int64_t actual_ns, int adap
   const double rate = points_[i].empty()
                           ? std::max(kCorrectionRate, 1.0 / static_cast<double>(observations_[i]))
                           : kCorrectionRate;
-  correction_[i] += rate * (ratio - correction_[i]);
+  correction_[i] += part * rate * (ratio - correction_[i]);
 }
 
 }  // namespace darkroom::scheduler

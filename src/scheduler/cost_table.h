@@ -19,7 +19,11 @@ class CostTable {
 
   // Nanoseconds of one quantum of so many tokens and different adapters, at least 1.
   int64_t Predict(Stage stage, int64_t tokens, size_t adapters = 0) const;
-  void Observe(Stage stage, int64_t tokens, int64_t actual_ns, int adapters = 0);
+  // `part`: of a step that was cut; `actual_ns` is what the whole would have taken at its pace, and
+  // the parts of a step together count as one observation does.
+  void Observe(Stage stage, int64_t tokens, int64_t actual_ns, int adapters = 0, double part = 1);
+  // Whether a worker measured the stage, so that its quanta only correct that.
+  bool Profiled(Stage stage) const { return !points_[static_cast<int>(stage)].empty(); }
   int64_t adapter_ns() const { return adapter_ns_; }
 
   // The profile, by stage and tokens, and what was learned of each stage that was ever observed.

@@ -174,6 +174,10 @@ void Visit(A& a, ClockTicked& v) {
   Fields(a, v);
 }
 template <typename A>
+void Visit(A& a, CostErrorKnown& v) {
+  Fields(a, v, v.counts);
+}
+template <typename A>
 void Visit(A& a, PlanRevoked& v) {
   Fields(a, v, v.replica, v.sequence);
 }

@@ -1,10 +1,12 @@
 #include "scheduler/event_check.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
+#include "scheduler/cost_error.h"
 #include "scheduler/limits.h"
 
 namespace darkroom::scheduler {
@@ -120,6 +122,16 @@ absl::Status Check(const WeightsLoaded& event) {
   if (event.duration_ns >= 0) return absl::OkStatus();
   return Invalid("WEIGHTS_INVALID", absl::StrCat("loading weights must take 0 ns or more; it took ",
                                                  event.duration_ns));
+}
+
+absl::Status Check(const CostErrorKnown& event) {
+  const bool good = event.counts.size() == CostError::kBuckets &&
+                    std::all_of(event.counts.begin(), event.counts.end(),
+                                [](int64_t count) { return In(count, 0, kCostErrorJobsMax); });
+  if (good) return absl::OkStatus();
+  return Invalid("COST_ERROR_INVALID",
+                 absl::StrCat("there must be ", CostError::kBuckets, " counts of 0 to ",
+                              kCostErrorJobsMax, " jobs; there are ", event.counts.size()));
 }
 
 template <typename T>

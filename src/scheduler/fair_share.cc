@@ -51,6 +51,12 @@ bool FairShare::Protected(TenantId tenant) const {
   return it == accounts_.end() || it->second.is_protected;
 }
 
+bool FairShare::WouldBeProtected(TenantId tenant) const {
+  const auto it = accounts_.find(tenant);
+  if (it == accounts_.end() || it->second.jobs > 0) return Protected(tenant);
+  return it->second.virtual_time <= LeastVirtualTime() + burst_credit_;
+}
+
 void FairShare::TakeChanges(std::vector<TenantId>& changed) {
   changed.clear();
   changed.swap(changed_);

@@ -33,6 +33,8 @@ class FairShare {
   // Of the active tenants; of the last one that was, when none is.
   double LeastVirtualTime() const;
   bool Protected(TenantId tenant) const;
+  // Of a tenant without jobs, whether one that came now would be protected.
+  bool WouldBeProtected(TenantId tenant) const;
   // Tenants whose protection changed since the last call, each once or more; `changed` is replaced.
   void TakeChanges(std::vector<TenantId>& changed);
 

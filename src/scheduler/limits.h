@@ -41,6 +41,8 @@ inline constexpr int kForecastJobsMax = 128;
 inline constexpr int kForecastReplicasMax = 64;
 // Jobs ahead that a client is told; beyond, it is told this many.
 inline constexpr int64_t kJobsAheadMax = 1000;
+// Jobs that one count of how far predictions fell short may hold.
+inline constexpr int64_t kCostErrorJobsMax = 1'000'000;
 // A tenant's budget, and what may be reserved for it at once, in accelerator time: 36 years of one.
 inline constexpr int64_t kBudgetNanosMax = int64_t{1} << 60;
 // Fields of a job: denoising steps, their segments, tokens of one step or image.

@@ -281,7 +281,7 @@ void Scheduler::On(const PlanFinished& event, std::vector<Command>& commands) {
     if (job != jobs_.end()) {
       CostOf(replica, job->second.spec.model, plan.degree())
           .Observe(plan.stage, tokens_run, duration_ns * plan.segments_of_step / plan.segments,
-                   plan.adapters);
+                   plan.adapters, static_cast<double>(plan.segments) / plan.segments_of_step);
     }
   }
   const int64_t billed_ns = BilledNanos(plan, duration_ns);

@@ -76,6 +76,8 @@ class Scheduler {
   Forecast Predict(absl::Span<const JobId> ids) const;
   // Accelerator time that is left of the job, alone; 0: unknown.
   int64_t NanosAlone(JobId id) const;
+  // And of one of its denoising steps.
+  int64_t StepNanosAlone(JobId id) const;
   // By which it should end, monotonic; kNoDeadline: unknown.
   int64_t DeadlineOf(JobId id) const;
   struct TenantView {
@@ -98,6 +100,7 @@ class Scheduler {
   // Jobs wait for weights that are not on their way: ClockTicked may change that.
   bool wants_clock() const { return residency_.wants_clock(); }
   double epsilon() const { return cost_error_.Epsilon(); }
+  const CostError& cost_error() const { return cost_error_; }
 
   // The invariants of the bookkeeping that do not hold, in words. For tests.
   std::vector<std::string> BrokenInvariants() const;
@@ -151,6 +154,7 @@ class Scheduler {
   void On(const WeightsFailed& event, std::vector<Command>& commands);
   void On(const WeightsEvicted& event, std::vector<Command>& commands);
   void On(const ClockTicked&, std::vector<Command>&) {}
+  void On(const CostErrorKnown& event, std::vector<Command>&) { cost_error_.Restore(event.counts); }
   // Loads what jobs wait for and is not there, evicting what is worth less.
   void OrderLoads(std::vector<Command>& commands);
   // The replica serves the group from now on, and no longer does.
@@ -227,6 +231,8 @@ class Scheduler {
   // The candidate that goes first although it is not the first in order, or the first.
   size_t ChooseHead(Replica& replica, bool& from_reserve) const;
   bool MayHead(const Replica& replica, const Candidate& candidate) const;
+  // Of the candidates, whether one waits inside a step.
+  bool AnyParked() const;
   // Fills a batch in order around its head, up to the knee, as far as no member gets late.
   // `limit_ns`: of the quantum; `same_stage`: only jobs that are where the head is.
   Batch Pack(const Replica& replica, size_t head, int64_t limit_ns, bool same_stage,

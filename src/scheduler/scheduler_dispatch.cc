@@ -255,12 +255,15 @@ bool Scheduler::MayHead(const Replica& replica, const Candidate& candidate) cons
   // one quantum.
   const Job& job = *candidate.job;
   if (job.next.stage != Stage::kDenoise || job.next.segment > 0) return true;
-  const bool parked = std::any_of(candidates_.begin(), candidates_.end(),
-                                  [](const Candidate& c) { return c.job->next.segment > 0; });
-  if (!parked || job.spec.segments == 1) return true;
+  if (job.spec.segments == 1 || !AnyParked()) return true;
   const int64_t step_ns = CostOf(replica.spec.hardware, job.spec.model)
                               .Predict(Stage::kDenoise, Tokens(job.spec, Stage::kDenoise));
   return replica.spec.quantum_ns_max == 0 || step_ns <= replica.spec.quantum_ns_max;
+}
+
+bool Scheduler::AnyParked() const {
+  return std::any_of(candidates_.begin(), candidates_.end(),
+                     [](const Candidate& c) { return c.job->next.segment > 0; });
 }
 
 size_t Scheduler::ChooseHead(Replica& replica, bool& from_reserve) const {
@@ -313,6 +316,11 @@ Scheduler::Batch Scheduler::Pack(const Replica& replica, size_t head, int64_t li
   int slots_free = slots_free_ - (first.takes_slot ? 1 : 0);
   // A step that is cut into segments is cut to the limit; any other must fit under it whole.
   if (first.job->spec.segments == 1) slowest_ns = std::min(slowest_ns, limit_ns);
+  // Beside a parked batch only what reaches its step's end within a quantum, all together.
+  if (first.job->spec.segments > 1 && first.job->next.segment == 0 && AnyParked() &&
+      replica.spec.quantum_ns_max > 0) {
+    slowest_ns = std::min(slowest_ns, replica.spec.quantum_ns_max);
+  }
   bool skipped_protected = false;
   for (size_t i = 0; i < candidates_.size(); ++i) {
     const Candidate& candidate = candidates_[i];
@@ -381,13 +389,18 @@ void Scheduler::NarrowToStage(const Replica& replica, int64_t limit_ns, Batch& b
   const JobSpec& spec = batch.jobs.front()->spec;
   const int32_t left = spec.segments - batch.jobs.front()->next.segment;
   batch.segments = left;
-  if (spec.segments == 1) return;
+  // One batch at most is parked: what begins beside it runs whole, if no guarantee asks for less.
+  const bool beside = left == spec.segments && limit_ns == kUnlimited && AnyParked();
+  if (spec.segments == 1 || beside) return;
   const int64_t segment_ns = std::max<int64_t>(1, batch.predicted_ns / spec.segments);
   int64_t quantum_ns = limit_ns;
   if (replica.spec.quantum_ns_max > 0) {
     quantum_ns = std::min(quantum_ns, replica.spec.quantum_ns_max);
   }
-  batch.segments = static_cast<int32_t>(std::clamp<int64_t>(quantum_ns / segment_ns, 1, left));
+  const auto fit = static_cast<int32_t>(std::clamp<int64_t>(quantum_ns / segment_ns, 1, left));
+  // In parts of equal length: a short last one would be a decision more and no quantum less.
+  const int32_t parts = (left + fit - 1) / fit;
+  batch.segments = (left + parts - 1) / parts;
   batch.predicted_ns = batch.segments * segment_ns;
 }
 

@@ -190,6 +190,11 @@ int64_t Scheduler::NanosAlone(JobId id) const {
   return it == jobs_.end() ? 0 : NanosLeft(it->second);
 }
 
+int64_t Scheduler::StepNanosAlone(JobId id) const {
+  const auto it = jobs_.find(id);
+  return it == jobs_.end() ? 0 : it->second.cost.stage_ns[static_cast<int>(Stage::kDenoise)];
+}
+
 int64_t Scheduler::DeadlineOf(JobId id) const {
   const auto it = jobs_.find(id);
   return it == jobs_.end() ? kNoDeadline : it->second.spec.deadline_ns;
@@ -198,7 +203,7 @@ int64_t Scheduler::DeadlineOf(JobId id) const {
 Scheduler::TenantView Scheduler::ViewOf(TenantId tenant) const {
   TenantView view;
   view.virtual_ns = fair_.VirtualTime(tenant);
-  view.is_protected = fair_.Protected(tenant);
+  view.is_protected = fair_.WouldBeProtected(tenant);
   const auto it = tenants_.find(tenant);
   if (it == tenants_.end()) return view;
   view.running = it->second.running;

@@ -64,9 +64,11 @@ CloseSlot Scheduler::FreeSlot(Job& job) {
 
 bool Scheduler::MayMove(const Job& job) const {
   if (job.replica == kNowhere || job.placed_on != kNowhere || job.in_flight > 0) return false;
-  // Inside a step its activations are parked where they are; a suspect stays where it is watched.
+  // Inside a step its activations are parked where they are; a suspect stays where it is watched; a
+  // picture to start from is encoded once.
   const bool between = job.next.segment == 0 || Broken(Rule::kMoveBetween);
   if (job.next.stage != Stage::kDenoise || !between || job.crashes > 0) return false;
+  if (job.spec.image_encode) return false;
   const ReplicaSpec& spec = replicas_.at(job.replica).spec;
   const int64_t ran_ns =
       (job.next.step - job.slot_step) * job.cost.stage_ns[static_cast<int>(Stage::kDenoise)];

@@ -201,6 +201,11 @@ struct WeightsEvicted {
 };
 // Time passed. Whoever has the scheduler load weights tells it so while wants_clock() says it.
 struct ClockTicked {};
+// How far predictions of whole jobs fell short in an earlier life, as CostError counts them; comes
+// before any job.
+struct CostErrorKnown {
+  std::vector<int64_t> counts;
+};
 // Answers RevokePlan: nothing of the plan has run, and nothing will.
 struct PlanRevoked {
   ReplicaId replica = 0;
@@ -211,10 +216,10 @@ struct PlanBegun {
   ReplicaId replica = 0;
   uint64_t sequence = 0;
 };
-using Event =
-    std::variant<ReplicaAttached, ReplicaLost, TenantWeight, TenantLimits, TenantRemoved,
-                 JobSubmitted, JobReleased, JobEnded, PlanFinished, PlanRevoked, PlanBegun,
-                 WeightsKnown, WeightsLoaded, WeightsFailed, WeightsEvicted, ClockTicked>;
+using Event = std::variant<ReplicaAttached, ReplicaLost, TenantWeight, TenantLimits, TenantRemoved,
+                           JobSubmitted, JobReleased, JobEnded, PlanFinished, PlanRevoked,
+                           PlanBegun, WeightsKnown, WeightsLoaded, WeightsFailed, WeightsEvicted,
+                           ClockTicked, CostErrorKnown>;
 
 // Commands.
 struct OpenSlot {

@@ -36,6 +36,13 @@ int64_t TokensOf(const RunPlan& plan, const Specs& specs) {
   return tokens;
 }
 
+// How much of a whole quantum of its stage the plan is: of a step that is cut, a part.
+double PartOf(const RunPlan& plan, const Specs& specs) {
+  const auto spec = plan.items.empty() ? specs.end() : specs.find(plan.items.front().job);
+  if (plan.stage != Stage::kDenoise || spec == specs.end()) return 1;
+  return static_cast<double>(plan.segment_end - plan.segment_begin) / spec->second.segments;
+}
+
 // A mean that grows.
 struct Mean {
   int64_t sum_ns = 0;
@@ -91,12 +98,15 @@ class Watcher {
     const Out& out = node.mapped();
     ++quanta_;
     const int64_t tokens = TokensOf(out.plan, specs_);
-    costs_.Observe(out.plan.stage, tokens, finished.duration_ns);
+    const double part = PartOf(out.plan, specs_);
+    costs_.Observe(out.plan.stage, tokens,
+                   std::llround(static_cast<double>(finished.duration_ns) / part));
     if (expected_ != nullptr) {
       StagePace& pace = pace_[static_cast<size_t>(out.plan.stage)];
       ++pace.quanta;
       pace.actual_ns += finished.duration_ns;
-      pace.expected_ns += expected_->Nanos(out.plan.stage, tokens);
+      pace.expected_ns +=
+          std::llround(part * static_cast<double>(expected_->Nanos(out.plan.stage, tokens)));
     }
     int64_t& last_ns = finished_ns_[finished.replica];
     if (out.plan.stage == Stage::kMediaEncode) {
@@ -284,7 +294,8 @@ class Simulated {
   // The plan's quantum begins at `from_ns`.
   void Report(const RunPlan& plan, int64_t from_ns) {
     const int64_t expected_ns = costs_.Nanos(plan.stage, TokensOf(plan, specs_));
-    const int64_t duration_ns = std::llround(pace_ * static_cast<double>(expected_ns));
+    const int64_t duration_ns =
+        std::llround(pace_ * PartOf(plan, specs_) * static_cast<double>(expected_ns));
     scheduler::PlanFinished finished{plan.replica, plan.sequence, duration_ns, {}};
     for (const auto& item : plan.items) {
       finished.items.push_back(

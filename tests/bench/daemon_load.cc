@@ -176,6 +176,9 @@ class Load {
         }
         const absl::Time end = FromTimestamp(generation.end_time());
         seconds_.push_back(absl::ToDoubleSeconds(end - sent->second.at));
+        // Until a worker turned to it, by the daemon's clock.
+        waits_.push_back(absl::ToDoubleSeconds(FromTimestamp(generation.start_time()) -
+                                               FromTimestamp(generation.create_time())));
         met_ += end <= sent->second.deadline ? 1 : 0;
       }
       request.set_page_token(page->next_page_token());
@@ -186,11 +189,12 @@ class Load {
   void Report(absl::Duration sending, absl::Duration all) {
     MutexLock lock(mutex_);
     std::sort(seconds_.begin(), seconds_.end());
-    const auto at = [&](double share) {
-      return seconds_.empty()
-                 ? 0.0
-                 : seconds_[static_cast<size_t>(share * static_cast<double>(seconds_.size() - 1))];
+    std::sort(waits_.begin(), waits_.end());
+    const auto of = [](const std::vector<double>& sorted, double share) {
+      const double last = static_cast<double>(sorted.size()) - 1;
+      return sorted.empty() ? 0.0 : sorted[static_cast<size_t>(share * last)];
     };
+    const auto at = [&](double share) { return of(seconds_, share); };
     nlohmann::ordered_json out = {{"sent", sent_},
                                   {"ended", seconds_.size()},
                                   {"refused", refusals_},
@@ -198,6 +202,8 @@ class Load {
                                   {"p50_s", at(0.50)},
                                   {"p95_s", at(0.95)},
                                   {"p99_s", at(0.99)},
+                                  {"wait_p50_s", of(waits_, 0.50)},
+                                  {"wait_p99_s", of(waits_, 0.99)},
                                   {"sending_s", absl::ToDoubleSeconds(sending)},
                                   {"seconds", absl::ToDoubleSeconds(all)}};
     std::printf("%s\n", out.dump(2).c_str());
@@ -211,6 +217,7 @@ class Load {
   std::map<std::string, int> refusals_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Sent> open_ ABSL_GUARDED_BY(mutex_);
   std::vector<double> seconds_;
+  std::vector<double> waits_;
   int met_ = 0;
 };
 

@@ -1,6 +1,7 @@
 // Anything batches with anything, and nobody can tell: pictures made in company are those made
 // alone, bit for bit.
 
+#include <algorithm>
 #include <atomic>
 #include <map>
 #include <random>
@@ -27,6 +28,8 @@ struct Family {
   std::vector<v1::GenerateRequest> (*requests)(const v1::Model& model);
   // So long that it can be cancelled before it ends.
   int endless_steps;
+  // Steps that take longer are cut between blocks; those alone are whole.
+  int quantum_ms = 0;
 };
 
 struct Wanted {
@@ -78,16 +81,28 @@ std::vector<v1::GenerateRequest> FluxRequests(const v1::Model& model) {
 const Family kFamilies[] = {
     {"Dit", DARKROOM_SOURCE_DIR "/tests/golden/fixtures/dit_base/model", &DitRequests, 200},
     {"Flux", DARKROOM_SOURCE_DIR "/tests/golden/fixtures/flux_dev/model", &FluxRequests, 1000},
+    {"DitCut", DARKROOM_SOURCE_DIR "/tests/golden/fixtures/dit_base/model", &DitRequests, 200, 1},
+    {"FluxCut", DARKROOM_SOURCE_DIR "/tests/golden/fixtures/flux_dev/model", &FluxRequests, 1000,
+     1},
 };
 
 class BatchingTest : public ::testing::TestWithParam<Family> {
  protected:
   BatchingTest()
-      : daemon_({GetParam().model, folder_.Path("state"), false, {"--checkpoint-steps", "3"}, {}}) {
+      : daemon_({GetParam().model,
+                 folder_.Path("state"),
+                 false,
+                 {"--checkpoint-steps", "3", "--config", folder_.Path("config.yaml")},
+                 {}}) {}
+
+  void Start(int quantum_ms) {
+    folder_.Write("config.yaml",
+                  absl::StrCat("scheduler: {quantum_milliseconds: ", quantum_ms, "}\n"));
+    ASSERT_NO_FATAL_FAILURE(daemon_.Start());
   }
 
   void SetUp() override {
-    ASSERT_NO_FATAL_FAILURE(daemon_.Start());
+    ASSERT_NO_FATAL_FAILURE(Start(0));
     const auto models = daemon_.client().ListModels();
     ASSERT_TRUE(models.ok());
     for (v1::GenerateRequest& request : GetParam().requests(models->front())) {
@@ -98,6 +113,9 @@ class BatchingTest : public ::testing::TestWithParam<Family> {
       one.sha256 = alone->outputs(0).sha256();
       one.numerics_id = alone->numerics_id();
     }
+    if (GetParam().quantum_ms == 0) return;
+    ASSERT_EQ(daemon_.Terminate(absl::Seconds(30)), 0);
+    ASSERT_NO_FATAL_FAILURE(Start(GetParam().quantum_ms));
   }
 
   // Every client asks for its picture `rounds` times while `disturb` happens beside them.
@@ -135,7 +153,14 @@ class BatchingTest : public ::testing::TestWithParam<Family> {
 };
 
 TEST_P(BatchingTest, TogetherAsAlone) {
-  AskTogether(4, [] { absl::SleepFor(absl::Milliseconds(5)); });
+  int64_t parked_bytes = 0;
+  AskTogether(4, [&] {
+    absl::SleepFor(absl::Milliseconds(5));
+    const auto info = daemon_.client().GetServerInfo();
+    ASSERT_TRUE(info.ok()) << info.status();
+    parked_bytes = std::max(parked_bytes, info->workers(0).parked_bytes());
+  });
+  EXPECT_EQ(parked_bytes > 0, GetParam().quantum_ms > 0);
 }
 
 TEST_P(BatchingTest, WhileOthersJoinAndAreCancelled) {

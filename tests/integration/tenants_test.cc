@@ -46,7 +46,9 @@ class TenantsTest : public ::testing::Test {
     return page.ok() ? page->generations_size() : 0;
   }
 
-  static constexpr double kForecastErrorMax = 0.15;
+  // Where quanta take what was predicted, scheduler_forecast_test.cc holds a tenth. Here the
+  // machine does other things, which nobody foretells.
+  static constexpr double kForecastErrorMax = 0.25;
 
   // By how much the start or the end of a generation behind thirty others was foretold wrongly, as
   // a share of its wait; the greater of the two.
@@ -103,6 +105,44 @@ TEST_F(TenantsTest, ShareTheWorkerByTheirWeights) {
   EXPECT_NEAR(light_made / heavy_made, 1.0 / 3, 0.12) << light_made << " to " << heavy_made;
 }
 
+TEST_F(TenantsTest, ABudgetIsReservedSettledAndGivenBack) {
+  // A step takes 20 ms: a hundred cost two seconds.
+  Start("tenants: [{name: poor, budget_seconds: 3}, {name: rich}]\n", 20'000);
+  Client poor(daemon_->server(), "poor");
+  Client rich(daemon_->server(), "rich");
+  const auto status_of = [&](const std::string& name) {
+    v1::GetStatusResponse::Tenant found;
+    const auto status = daemon_->client().GetStatus();
+    EXPECT_TRUE(status.ok()) << status.status();
+    for (const auto& tenant : status->tenants()) {
+      if (tenant.name() == "tenants/" + name) found = tenant;
+    }
+    return found;
+  };
+  // Costs are measured and not guessed once some have run.
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(GenerateAndWait(rich, Request(5)).ok());
+  const auto taken = poor.CreateGeneration(Request(100));
+  ASSERT_TRUE(taken.ok()) << taken.status();
+  EXPECT_EQ(status_of("poor").budget_seconds(), 3);
+  EXPECT_GT(status_of("poor").reserved_seconds(), 1);
+  EXPECT_FALSE(status_of("rich").has_budget_seconds());
+  const auto refused = poor.CreateGeneration(Request(100));
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ErrorReason(refused.status()), "BUDGET_EXHAUSTED");
+  EXPECT_NE(refused.status().message().find("of the tenant's budget are left; at most "),
+            std::string::npos)
+      << refused.status();
+  EXPECT_TRUE(rich.CreateGeneration(Request(1)).ok());
+  // Cancelled, it pays what ran, and the rest is there for another.
+  ASSERT_TRUE(poor.CancelGeneration(taken->name()).ok());
+  const auto second = GenerateAndWait(poor, Request(50));
+  ASSERT_TRUE(second.ok()) << second.status();
+  const auto after = status_of("poor");
+  EXPECT_EQ(after.reserved_seconds(), 0);
+  EXPECT_GT(after.charged_seconds(), 0.9);
+  EXPECT_LT(after.charged_seconds(), 3);
+}
+
 TEST_F(TenantsTest, ALimitIsItsTenantsOwn) {
   Start(
       "tenants: [{name: small, generations_max: 2}, {name: fast, generations_per_second: 0.01, "
@@ -147,14 +187,14 @@ TEST_F(TenantsTest, ForecastsComeTrue) {
   Client& client = daemon_->client();
   // Costs are measured and not guessed once some have run.
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(GenerateAndWait(client, Request(5)).ok());
-  // Other processes may take the processor away from any one attempt, from all hardly; a forecast
-  // that is wrong is wrong each time.
-  double error = 1;
-  for (int attempt = 0; attempt < 4 && error > kForecastErrorMax; ++attempt) {
-    error = ForecastError(client);
-    RecordProperty(absl::StrCat("error_", attempt), std::to_string(error));
+  // Other processes may take the processor away from some attempts; the middle one tells.
+  std::vector<double> errors;
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    errors.push_back(ForecastError(client));
+    RecordProperty(absl::StrCat("error_", attempt), std::to_string(errors.back()));
   }
-  EXPECT_LE(error, kForecastErrorMax);
+  std::nth_element(errors.begin(), errors.begin() + 2, errors.end());
+  EXPECT_LE(errors[2], kForecastErrorMax);
 }
 
 TEST_F(TenantsTest, StatusTellsTenantsAndCosts) {

@@ -84,7 +84,9 @@ class Clients {
     options.workers = static_cast<int>(loop_.Random(1, 3));
     options.slots = static_cast<int>(loop_.Random(1, 8));
     options.checkpoint_steps = static_cast<int>(loop_.Random(1, 6));
+    if (plan.kill_workers) options.checkpoint_loss = 0.02;
     if (loop_.Chance(0.5)) options.quantum_ns_max = 30'000'000;
+    if (loop_.Chance(0.5)) options.cut_ns = options.quantum_ns_max / 5;
     daemon_ = std::make_unique<SimDaemon>(
         loop_, options,
         std::make_unique<testing::MemoryStore>(std::make_shared<testing::MemoryDisk>()));
@@ -126,6 +128,8 @@ class Clients {
   uint64_t digest() const { return daemon_->digest(); }
   int previews_seen() const { return previews_seen_; }
   int plans_revoked() const { return daemon_->plans_revoked(); }
+  int cuts() const { return daemon_->cuts(); }
+  int slots_resumed() const { return daemon_->slots_resumed(); }
 
  private:
   v1::GenerateRequest Request(int i) {
@@ -225,6 +229,8 @@ class Clients {
     if (!plan_.kill_daemon) {
       EXPECT_EQ(charged_ns, daemon_->reported_busy_ns());
     }
+    EXPECT_EQ(daemon_->escrow().reservations(), 0u) << "of generations that are gone";
+    EXPECT_THAT(daemon_->escrow().BrokenInvariants(), ::testing::IsEmpty());
     const auto all = daemon_->store().List({"t0", {}, 1000, ""});
     ASSERT_TRUE(all.ok());
     EXPECT_EQ(all->generations.size(), static_cast<size_t>((plan_.requests + 2) / 3))
@@ -264,6 +270,8 @@ class DaemonSimTest : public ::testing::Test {
     const int seeds = FromEnvironment("DARKROOM_SEEDS", 400);
     int previews_seen = 0;
     int plans_revoked = 0;
+    int cuts = 0;
+    int slots_resumed = 0;
     for (int seed = only > 0 ? only : 1; seed <= (only > 0 ? only : seeds); ++seed) {
       SCOPED_TRACE(::testing::Message() << "DARKROOM_SEED=" << seed);
       Clients clients(static_cast<uint64_t>(seed), plan);
@@ -271,11 +279,16 @@ class DaemonSimTest : public ::testing::Test {
       if (HasFailure()) return;
       previews_seen += clients.previews_seen();
       plans_revoked += clients.plans_revoked();
+      cuts += clients.cuts();
+      slots_resumed += clients.slots_resumed();
     }
     // One seed alone may ask for none.
     if (only == 0) {
       EXPECT_GT(previews_seen, seeds) << "too few to have tested anything";
       EXPECT_GT(plans_revoked, seeds / 4) << "too few to have tested anything";
+      EXPECT_GT(cuts, seeds) << "too few to have tested anything";
+      // Where no worker dies, each is a move.
+      EXPECT_GT(slots_resumed, seeds / 4) << "too few to have tested anything";
     }
   }
 };

@@ -37,6 +37,8 @@ void SimDaemon::Boot() {
   config.fleet.models = {{kModel, "/sim"}};
   config.fleet.workers_per_model = options_.workers;
   config.fleet.slots = options_.slots;
+  config.fleet.quantum_ns_max = options_.cut_ns;
+  config.fleet.move_ns_min = options_.move_ns;
   config.checkpoint_steps = options_.checkpoint_steps;
   config.generations_per_tenant_max = options_.generations_max;
   config.tenants = options_.tenants;
@@ -254,7 +256,7 @@ void SimDaemon::Do(engine::PurgeEnded&) {}
 void SimDaemon::Do(engine::StartWorker& command) {
   const WorkerId id = command.worker;
   auto worker = std::make_shared<SimWorker>(
-      loop_, options_.quantum_ns_max,
+      loop_, options_.quantum_ns_max, options_.checkpoint_loss,
       [this, id, life = life_](v1::FromWorker message, std::vector<Payload> attachments) {
         plans_revoked_ += message.plan_done().revoked() ? 1 : 0;
         if (message.has_plan_done()) {
@@ -275,6 +277,9 @@ void SimDaemon::Do(engine::StartWorker& command) {
 
 void SimDaemon::Do(engine::SendToWorker& command) {
   const auto it = workers_.find(command.worker);
+  const int32_t last = command.message.plan().segments().last();
+  cuts_ += last > 0 && last < kSimBlocks ? 1 : 0;
+  slots_resumed_ += command.message.open_slot().has_checkpoint() ? 1 : 0;
   if (it != workers_.end()) it->second->Hear(command.message, command.attachments);
 }
 

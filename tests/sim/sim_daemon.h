@@ -25,6 +25,9 @@ class SimDaemon {
     int slots = 6;
     int checkpoint_steps = 3;
     int64_t quantum_ns_max = 3'000'000;  // what any takes; a fifteenth at least
+    int64_t cut_ns = 0;                  // steps that take longer are cut; 0: none is
+    int64_t move_ns = 10'000;            // steps are short here
+    double checkpoint_loss = 0;          // the share of checkpoints that workers leave out
     int generations_max = 1000;
     std::vector<engine::TenantPolicy> tenants;
     scheduler::PolicyConfig policy;
@@ -58,11 +61,17 @@ class SimDaemon {
   int64_t reported_busy_ns() const { return reported_busy_ns_; }
   // Plans that workers gave back.
   int plans_revoked() const { return plans_revoked_; }
+  // Plans that ended inside a step.
+  int cuts() const { return cuts_; }
+  // Slots that were opened with latents.
+  int slots_resumed() const { return slots_resumed_; }
   absl::Time WallTime() const { return Time().wall; }
   v1::ServerInfo Describe() const { return controller_->Describe(Time()); }
   // The decision log of the latest life.
   const std::string& decisions() const { return decisions_; }
   bool drained() const { return drained_; }
+  // Of the latest life.
+  const scheduler::Escrow& escrow() const { return controller_->budgets().escrow(); }
   size_t live() const { return controller_ ? controller_->live_generations() : 0; }
   std::vector<std::string> complaints() const { return complaints_; }
   // Of everything ordered and published, for comparing two runs.
@@ -128,6 +137,8 @@ class SimDaemon {
   bool drained_ = false;
   int64_t reported_busy_ns_ = 0;
   int plans_revoked_ = 0;
+  int cuts_ = 0;
+  int slots_resumed_ = 0;
   std::vector<std::string> complaints_;
   uint64_t digest_ = 0;
 };

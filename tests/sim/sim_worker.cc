@@ -73,6 +73,7 @@ void SimWorker::SayLoaded() {
   loaded->mutable_numerics()->set_backend("sim");
   loaded->set_token_pixels(8);
   loaded->set_knee_tokens(64);
+  loaded->set_blocks(kSimBlocks);
   say_(message, {});
 }
 
@@ -138,7 +139,33 @@ void SimWorker::RunNext() {
   v1::FromWorker started;
   started.mutable_plan_started()->set_sequence(plan.sequence());
   say_(started, {});
-  Later(loop_.Random(quantum_ns_max_ / 15, quantum_ns_max_), &SimWorker::FinishPlan);
+  CheckParked(plan);
+  const v1::SegmentRange& segments = plan.segments();
+  const int32_t blocks = segments.last() == 0 ? kSimBlocks : segments.last() - segments.first();
+  Later(loop_.Random(quantum_ns_max_ / 15, quantum_ns_max_) * blocks / kSimBlocks,
+        &SimWorker::FinishPlan);
+}
+
+// One batch at most waits inside a step.
+void SimWorker::CheckParked(const v1::BatchPlan& plan) {
+  if (plan.segments().first() > 0 || plan.segments().last() == 0) return;
+  for (const auto& [slot, epoch] : leases_) {
+    const auto it = slots_.find(slot);
+    if (it != slots_.end() && it->second.epoch == epoch && it->second.block > 0) {
+      complaints_.push_back("parks a second batch");
+    }
+  }
+}
+
+bool SimWorker::RunBlocks(const v1::BatchPlan& plan, Slot& slot) {
+  const v1::SegmentRange& segments = plan.segments();
+  const int32_t last = segments.last() == 0 ? kSimBlocks : segments.last();
+  if (segments.first() != slot.block || last <= slot.block || last > kSimBlocks) {
+    complaints_.push_back(
+        absl::StrCat("blocks ", segments.first(), " to ", last, " at ", slot.block));
+  }
+  slot.block = last % kSimBlocks;
+  return slot.block == 0;
 }
 
 void SimWorker::FinishPlan() {
@@ -152,7 +179,7 @@ void SimWorker::FinishPlan() {
   done->set_end_nanos(loop_.now_ns());
   bool ran = false;
   for (const auto& job : plan.jobs()) {
-    *done->add_jobs() = RunJob(plan.stage(), job);
+    *done->add_jobs() = RunJob(plan, job);
     ran = ran || !done->jobs().rbegin()->skipped();
   }
   if (ran) busy_ns_ += loop_.now_ns() - plan_start_ns_;
@@ -189,7 +216,29 @@ void SimWorker::Open(const v1::OpenSlot& request, const std::vector<Payload>& at
   }
 }
 
-v1::PlanDone::JobResult SimWorker::RunJob(v1::Stage stage, const v1::PlanJob& job) {
+void SimWorker::PutReturns(const v1::PlanJob& job, const Slot& slot, TensorWriter& writer,
+                           v1::PlanDone::JobResult& result) {
+  if (job.returns().preview()) {
+    auto* preview = result.mutable_preview();
+    preview->set_dtype(v1::DTYPE_U8);
+    for (const int64_t dim : {1, 1, 3}) preview->add_shape(dim);
+    if (!writer.Put(Payload::Copy("abc"), *preview).ok()) {
+      complaints_.push_back("a preview that does not fit");
+    }
+  }
+  if (job.returns().checkpoint() && !loop_.Chance(checkpoint_loss_)) {
+    auto* checkpoint = result.mutable_checkpoint();
+    checkpoint->set_step(slot.step);
+    checkpoint->mutable_latents()->set_dtype(v1::DTYPE_U8);
+    checkpoint->mutable_latents()->add_shape(sizeof slot.latents);
+    if (!writer.Put(Bytes(slot.latents), *checkpoint->mutable_latents()).ok()) {
+      complaints_.push_back("a checkpoint that does not fit");
+    }
+  }
+}
+
+v1::PlanDone::JobResult SimWorker::RunJob(const v1::BatchPlan& plan, const v1::PlanJob& job) {
+  const v1::Stage stage = plan.stage();
   v1::PlanDone::JobResult result;
   result.set_slot(job.slot());
   result.set_lease_epoch(job.lease_epoch());
@@ -214,28 +263,21 @@ v1::PlanDone::JobResult SimWorker::RunJob(v1::Stage stage, const v1::PlanJob& jo
     if (slot.request.has_init_image() != slot.image_encoded) {
       complaints_.push_back("denoises without its picture");
     }
-    if (!slot.encoded) complaints_.push_back("denoises before it encodes");
+    // One that comes with latents is encoded with its first step.
+    if (!slot.encoded && !slot.request.has_checkpoint()) {
+      complaints_.push_back("denoises before it encodes");
+    }
     if (slot.step != job.step_index()) {
       complaints_.push_back(absl::StrCat("step ", job.step_index(), " at ", slot.step));
     }
+    if (!RunBlocks(plan, slot)) {
+      if (job.returns().preview() || job.returns().checkpoint()) {
+        complaints_.push_back("wants something back inside a step");
+      }
+      return result;
+    }
     slot.latents = NextLatents(slot.latents, slot.step++, slot.request.guidance_scale());
-    if (job.returns().preview()) {
-      auto* preview = result.mutable_preview();
-      preview->set_dtype(v1::DTYPE_U8);
-      for (const int64_t dim : {1, 1, 3}) preview->add_shape(dim);
-      if (!writer.Put(Payload::Copy("abc"), *preview).ok()) {
-        complaints_.push_back("a preview that does not fit");
-      }
-    }
-    if (job.returns().checkpoint()) {
-      auto* checkpoint = result.mutable_checkpoint();
-      checkpoint->set_step(slot.step);
-      checkpoint->mutable_latents()->set_dtype(v1::DTYPE_U8);
-      checkpoint->mutable_latents()->add_shape(sizeof slot.latents);
-      if (!writer.Put(Bytes(slot.latents), *checkpoint->mutable_latents()).ok()) {
-        complaints_.push_back("a checkpoint that does not fit");
-      }
-    }
+    PutReturns(job, slot, writer, result);
   } else if (stage == v1::STAGE_DECODE) {
     const double strength = slot.request.has_init_image() ? slot.request.strength() : 1;
     if (slot.step != DenoiseEvaluations(slot.request.sampler(), slot.request.steps(), strength))

@@ -11,6 +11,7 @@
 #include "darkroom/job_inputs.h"
 #include "darkroom/payload.h"
 #include "darkroom/v1/worker.pb.h"
+#include "ipc/tensor_ref.h"
 #include "sim/sim_loop.h"
 
 namespace darkroom::sim {
@@ -23,14 +24,21 @@ uint64_t WithInputs(uint64_t latents, const JobInputs& inputs);
 uint64_t NextLatents(uint64_t latents, int32_t step, double guidance_scale);
 std::string PictureOf(uint64_t latents, int32_t width, int32_t height);
 
+// Transformer blocks of its model.
+inline constexpr int32_t kSimBlocks = 6;
+
 // A worker process as the daemon sees it: protocol, order of execution and timing of the real one,
 // arithmetic on one number instead of tensors.
 class SimWorker : public std::enable_shared_from_this<SimWorker> {
  public:
   using Say = std::function<void(v1::FromWorker, std::vector<Payload>)>;
 
-  SimWorker(SimLoop& loop, int64_t quantum_ns_max, Say say)
-      : loop_(loop), quantum_ns_max_(quantum_ns_max), say_(std::move(say)) {}
+  // `checkpoint_loss`: the share of checkpoints that it leaves out, as for want of memory.
+  SimWorker(SimLoop& loop, int64_t quantum_ns_max, double checkpoint_loss, Say say)
+      : loop_(loop),
+        quantum_ns_max_(quantum_ns_max),
+        checkpoint_loss_(checkpoint_loss),
+        say_(std::move(say)) {}
 
   void Start();
   void Hear(const v1::ToWorker& message, const std::vector<Payload>& attachments);
@@ -47,6 +55,7 @@ class SimWorker : public std::enable_shared_from_this<SimWorker> {
     v1::OpenSlot request;
     uint64_t latents = 0;
     int32_t step = 0;
+    int32_t block = 0;
     bool encoded = false;
     bool image_encoded = false;
     bool open = false;
@@ -59,10 +68,17 @@ class SimWorker : public std::enable_shared_from_this<SimWorker> {
   void Revoke(uint64_t sequence);
   void FinishPlan();
   void Open(const v1::OpenSlot& request, const std::vector<Payload>& attachments);
-  v1::PlanDone::JobResult RunJob(v1::Stage stage, const v1::PlanJob& job);
+  v1::PlanDone::JobResult RunJob(const v1::BatchPlan& plan, const v1::PlanJob& job);
+  // What comes back after a step.
+  void PutReturns(const v1::PlanJob& job, const Slot& slot, TensorWriter& writer,
+                  v1::PlanDone::JobResult& result);
+  // True when the job's step is done.
+  bool RunBlocks(const v1::BatchPlan& plan, Slot& slot);
+  void CheckParked(const v1::BatchPlan& plan);
 
   SimLoop& loop_;
   const int64_t quantum_ns_max_;
+  const double checkpoint_loss_;
   const Say say_;
   bool alive_ = true;
   bool busy_ = false;

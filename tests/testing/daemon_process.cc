@@ -47,7 +47,7 @@ void DaemonProcess::Start(bool ready) {
                                         "--state-dir",
                                         options_.state,
                                         "--log-level",
-                                        "warning"};
+                                        options_.log_level};
   if (options_.fake_worker) {
     arguments.insert(arguments.end(),
                      {"--worker-program", std::string(kPrograms) + "/darkroom-fake-worker"});

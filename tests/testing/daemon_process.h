@@ -23,6 +23,7 @@ class DaemonProcess {
     std::vector<std::string> arguments;              // after the usual ones
     std::map<std::string, std::string> environment;  // added
     std::string credential;                          // of `client`
+    std::string log_level = "warning";
   };
 
   explicit DaemonProcess(Options options) : options_(std::move(options)) {}

@@ -31,14 +31,23 @@ std::string Millis(int64_t nanos) {
   return absl::StrFormat("%.3f", static_cast<double>(nanos) / 1e6);
 }
 
+// Of what a worker measured; other stages have none.
+std::string Correction(const v1::GetStatusResponse::Cost& cost) {
+  return cost.correction() > 0 ? absl::StrFormat("%.3f", cost.correction()) : "-";
+}
+
 void ShowTenants(const v1::GetStatusResponse& status, const Output& output) {
-  std::vector<std::vector<std::string>> rows = {
-      {"TENANT", "WEIGHT", "GENERATIONS", "QUEUED", "RUNNING", "VIRTUAL S", "WITHIN SHARE"}};
+  std::vector<std::vector<std::string>> rows = {{"TENANT", "WEIGHT", "GENERATIONS", "QUEUED",
+                                                 "RUNNING", "VIRTUAL S", "WITHIN SHARE",
+                                                 "CHARGED S", "RESERVED S", "BUDGET S"}};
   for (const auto& tenant : status.tenants()) {
     rows.push_back(
         {IdOf(tenant.name()), absl::StrCat(tenant.weight()), absl::StrCat(tenant.generations()),
          absl::StrCat(tenant.jobs_queued()), absl::StrCat(tenant.jobs_running()),
-         absl::StrFormat("%.2f", tenant.virtual_seconds()), tenant.within_share() ? "yes" : "no"});
+         absl::StrFormat("%.2f", tenant.virtual_seconds()), tenant.within_share() ? "yes" : "no",
+         absl::StrFormat("%.2f", tenant.charged_seconds()),
+         absl::StrFormat("%.2f", tenant.reserved_seconds()),
+         tenant.has_budget_seconds() ? absl::StrFormat("%.2f", tenant.budget_seconds()) : "-"});
   }
   output.Table(rows);
 }
@@ -62,7 +71,7 @@ void ShowCosts(const v1::GetStatusResponse& status, const Output& output) {
   for (const auto& cost : status.costs()) {
     rows.push_back({IdOf(cost.model()), Lower(v1::Stage_Name(cost.stage()), "STAGE_"),
                     cost.precision(), absl::StrCat(cost.tokens()), Millis(cost.predicted_nanos()),
-                    Millis(cost.measured_nanos()), absl::StrFormat("%.3f", cost.correction()),
+                    Millis(cost.measured_nanos()), Correction(cost),
                     absl::StrCat(cost.observations()), Printable(cost.hardware(), 40)});
   }
   output.Table(rows);

@@ -42,6 +42,7 @@ TEST(TenantsTest, WithoutAnyThereIsLocal) {
   EXPECT_EQ(local.running_max, 0);
   EXPECT_EQ(local.generations_per_second, 0);
   EXPECT_EQ(local.generations_burst, 1);
+  EXPECT_FALSE(local.budget_seconds.has_value());
 }
 
 TEST(TenantsTest, WhatIsSetIsKept) {
@@ -54,6 +55,7 @@ TEST(TenantsTest, WhatIsSetIsKept) {
     tenant.set_running_max(4);
     tenant.set_generations_per_second(0.5);
     tenant.set_generations_burst(20);
+    tenant.set_budget_seconds(0.5);
   });
   ASSERT_TRUE(tenants.ok()) << tenants.status();
   ASSERT_EQ(tenants->size(), 2) << "local is there, too";
@@ -67,6 +69,7 @@ TEST(TenantsTest, WhatIsSetIsKept) {
   EXPECT_EQ(ada.running_max, 4);
   EXPECT_EQ(ada.generations_per_second, 0.5);
   EXPECT_EQ(ada.generations_burst, 20);
+  EXPECT_EQ(ada.budget_seconds, 0.5);
 }
 
 TEST(TenantsTest, LocalMayBeConfiguredLikeAnyOther) {

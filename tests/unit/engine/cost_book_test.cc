@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "engine/limits.h"
 #include "gtest/gtest.h"
+#include "scheduler/cost_error.h"
 #include "testing/temp_folder.h"
 
 namespace darkroom::engine {
@@ -19,6 +20,9 @@ CostBook Book() {
            {{{Stage::kDenoise, 64, 1000}, {Stage::kDenoise, 128, 1900}},
             {{Stage::kDenoise, 1.0625, 300}, {Stage::kDecode, 0.1, 7}}});
   book.Set({"gpu\tx\n", "sha256:2", "bf16", 4}, {});
+  std::vector<int64_t> errors(scheduler::CostError::kBuckets, 0);
+  errors[3] = 200;
+  book.SetErrors(errors);
   return book;
 }
 
@@ -43,6 +47,7 @@ TEST(CostBookTest, IsTheSameAfterAFile) {
   ASSERT_NE(entry, nullptr);
   ASSERT_EQ(entry->points.size(), 2u);
   EXPECT_EQ(entry->points[1].nanos, 1900);
+  EXPECT_EQ(read->errors(), Book().errors());
   ASSERT_EQ(entry->learned.size(), 2u);
   EXPECT_EQ(entry->learned[0].correction, 1.0625);
   EXPECT_EQ(entry->learned[1].observations, 7);
@@ -57,6 +62,20 @@ TEST(CostBookTest, EveryChangedByteIsNoticed) {
     EXPECT_EQ(ErrorReason(CostBook::Parse(changed).status()), "COSTS_DAMAGED") << i;
     EXPECT_EQ(ErrorReason(CostBook::Parse(text.substr(0, i)).status()), "COSTS_DAMAGED") << i;
   }
+}
+
+TEST(CostBookTest, ErrorsAreAllThereOrNone) {
+  CostBook book;
+  EXPECT_TRUE(book.empty());
+  for (const std::vector<int64_t>& errors :
+       {std::vector<int64_t>{1, 2}, std::vector<int64_t>(scheduler::CostError::kBuckets, -1),
+        std::vector<int64_t>(scheduler::CostError::kBuckets, int64_t{1} << 40)}) {
+    book.SetErrors(errors);
+    EXPECT_EQ(ErrorReason(CostBook::Parse(book.Format()).status()), "COSTS_DAMAGED");
+  }
+  book.SetErrors(std::vector<int64_t>(scheduler::CostError::kBuckets, 5));
+  EXPECT_FALSE(book.empty());
+  EXPECT_TRUE(CostBook::Parse(book.Format()).ok());
 }
 
 TEST(CostBookTest, IsBounded) {

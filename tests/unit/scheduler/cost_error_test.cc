@@ -26,6 +26,22 @@ TEST(CostErrorTest, ForgetsWhatIsLongAgo) {
   EXPECT_LT(error.Epsilon(), 0.02);
 }
 
+TEST(CostErrorTest, GoesOnFromWhatAnEarlierLifeSaw) {
+  CostError earlier;
+  for (int i = 0; i < 1000; ++i) earlier.Add(1000 + i / 5, 1000);
+  CostError error;
+  error.Restore(earlier.Counts());
+  EXPECT_DOUBLE_EQ(error.Epsilon(), earlier.Epsilon());
+  for (int i = 0; i < 500; ++i) {
+    error.Add(1500, 1000);
+    earlier.Add(1500, 1000);
+  }
+  EXPECT_DOUBLE_EQ(error.Epsilon(), earlier.Epsilon());
+  EXPECT_EQ(error.Counts(), earlier.Counts());
+  error.Restore(std::vector<int64_t>(CostError::kBuckets, 0));
+  EXPECT_EQ(error.Counts(), CostError().Counts());
+}
+
 TEST(CostErrorTest, WhatTookNothingCountsNothing) {
   CostError error;
   for (int i = 0; i < 1000; ++i) error.Add(0, 1000);

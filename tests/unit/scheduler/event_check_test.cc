@@ -76,6 +76,17 @@ TEST(EventCheckTest, RefusesRanksAndDegreesOutOfRange) {
   }
 }
 
+TEST(EventCheckTest, RefusesCountsThatAreNone) {
+  CostErrorKnown known;
+  EXPECT_EQ(Reason(known), "COST_ERROR_INVALID");
+  known.counts.assign(CostError::kBuckets, 1);
+  EXPECT_TRUE(CheckEvent(known).ok());
+  known.counts[1] = -1;
+  EXPECT_EQ(Reason(known), "COST_ERROR_INVALID");
+  known.counts[1] = kCostErrorJobsMax + 1;
+  EXPECT_EQ(Reason(known), "COST_ERROR_INVALID");
+}
+
 TEST(EventCheckTest, AnInvalidEventChangesNothing) {
   Scheduler scheduler;
   std::vector<Command> commands;
