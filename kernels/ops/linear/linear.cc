@@ -58,6 +58,9 @@ Result ValidateLinear(const LinearArgs& args) {
   if (args.factor != nullptr && (args.gate != nullptr || args.residual != nullptr)) {
     return Result::Invalid("factor goes not with gate or residual");
   }
+  if (args.adapters.ranges != nullptr) {
+    if (result = ValidateAdapters(args.adapters); !result.ok()) return result;
+  }
   if (args.gate != nullptr) {
     result = FirstError(CheckPresent("row_to_sequence", args.batch.row_to_sequence),
                         CheckRange("gate_stride", args.gate_stride, args.out_features, INT64_MAX));
@@ -88,7 +91,12 @@ LinearConfig ChooseLinearConfig(const LinearArgs& args, const DeviceTraits& devi
 
 Result Linear(const LinearArgs& args, const DeviceTraits& device, cudaStream_t stream) {
   if (Result valid = ValidateLinear(args); !valid.ok()) return valid;
-  return LinearWith(args, ChooseLinearConfig(args, device), stream);
+  const LinearConfig config = ChooseLinearConfig(args, device);
+  if (config.kernel != LinearKernel::kSimt && args.adapters.ranges != nullptr &&
+      args.adapters.dtype != DType::kBf16) {
+    return Result::Invalid("adapters must be bf16 where x and weight are");
+  }
+  return LinearWith(args, config, stream);
 }
 
 Result LinearWith(const LinearArgs& args, const LinearConfig& config, cudaStream_t stream) {

@@ -82,6 +82,12 @@ class CudaOps : public Ops {
     return cuda::PackConv(weight, bias, stride, padding, compute, packing_);
   }
 
+  absl::Status BindAdapter(LinearWeight& weight, int32_t adapter,
+                           absl::Span<const AdapterPart> parts, Stream& stream) override {
+    return On("BindAdapter", stream, [&](CudaStream& on) {
+      return static_cast<cuda::CudaLinearWeight&>(weight).Bind(adapter, parts, on);
+    });
+  }
   absl::Status Linear(const LinearArgs& args, const PackedBatch& batch, Stream& stream) override {
     return On("Linear", stream,
               [&](CudaStream& on) { return cuda::Linear(traits_, args, batch, on); });

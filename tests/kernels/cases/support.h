@@ -56,6 +56,7 @@ enum class Extent { kSmall, kFull };
 std::vector<Case> RowNormCases(Extent extent);
 std::vector<Case> TokenCases(Extent extent);
 std::vector<Case> LinearCases(Extent extent);
+std::vector<Case> AdapterCases(Extent extent);
 std::vector<Case> AttentionCases(Extent extent);
 std::vector<Case> PictureCases(Extent extent);
 // Tensors of more than 2^31 elements; nothing with kSmall.
