@@ -300,6 +300,16 @@ class Ops {
                                                                const ConvPadding& padding,
                                                                DType compute) = 0;
 
+  // Runs `work`, which launches ops on `stream`, or repeats as one what it launched in an earlier
+  // call with this key. Results are the same. REQUIRES: equal keys mean equal ops with equal
+  // arguments - addresses, capacities, numbers -, so that all that differs lies in device memory;
+  // `work` copies nothing from the host, and does no harm when it runs once more or not at all. A
+  // backend that cannot repeat runs it every time.
+  virtual absl::Status Replay(std::string_view key, Stream& stream,
+                              absl::FunctionRef<absl::Status()> work) {
+    return work();
+  }
+
   // From now on `adapter`, which ranges of a batch name, changes what is multiplied by `weight`;
   // `parts` are those that the weight was packed of, one each. Without parts it does so no longer.
   // What is copied is copied when this returns. REQUIRES: no op that reads the weight is under way.

@@ -9,7 +9,8 @@ namespace darkroom {
 struct AdapterRange {
   int32_t row_begin = 0;
   int32_t row_end = 0;
-  int32_t adapter = 0;  // as Ops::BindAdapter was told; rows of one that is not bound stay as they are
+  int32_t adapter =
+      0;  // as Ops::BindAdapter was told; rows of one that is not bound stay as they are
   int32_t level = 0;
   float weight = 0.0f;
 };

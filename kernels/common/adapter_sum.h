@@ -52,44 +52,44 @@ __device__ void AddAdapters(const Adapters& adapters, int64_t capacity, int64_t 
                             int64_t first_row, int64_t first_column, Fragment&& fragment) {
   static_assert(kFragments <= ptx::kWarpThreads);
   const int64_t row = first_row + ptx::Lane() / 4;
-  ForEachAdapter(adapters, first_row, kHiddenRows, [&](const AdapterRange& range,
-                                                       const LowRank& matrix) {
-    const bool low = row >= range.row_begin && row < range.row_end;
-    const bool high = row + 8 >= range.row_begin && row + 8 < range.row_end;
-    UpBlock mine;  // lane j knows fragment j's
-    const int64_t column = first_column + ptx::Lane() * kUpColumns;
-    if (ptx::Lane() < kFragments && column < out_features) {
-      mine = matrix.blocks[column / kUpColumns];
-    }
-    constexpr int kLanes = ptx::kWarpThreads;
-    const auto* hidden = reinterpret_cast<const Bytes16*>(
-                             static_cast<const __nv_bfloat16*>(adapters.hidden) +
-                             HiddenIndex(adapters, capacity, range.level, first_row, 0)) +
-                         ptx::Lane() * 2;
-    const auto* up = static_cast<const Bytes16*>(matrix.up) + ptx::Lane();
-    for (int chunk = 0; chunk < matrix.rank / kRankChunk; ++chunk, hidden += 2 * kLanes) {
-      const Bytes16 first = hidden[0];
-      const Bytes16 second = hidden[1];
-      const int32_t in_block = chunk - mine.begin;
-      const bool has = in_block >= 0 && in_block < mine.chunks;
-      const int32_t chunk_of_mine = has ? mine.first + in_block : -1;
+  ForEachAdapter(
+      adapters, first_row, kHiddenRows, [&](const AdapterRange& range, const LowRank& matrix) {
+        const bool low = row >= range.row_begin && row < range.row_end;
+        const bool high = row + 8 >= range.row_begin && row + 8 < range.row_end;
+        UpBlock mine;  // lane j knows fragment j's
+        const int64_t column = first_column + ptx::Lane() * kUpColumns;
+        if (ptx::Lane() < kFragments && column < out_features) {
+          mine = matrix.blocks[column / kUpColumns];
+        }
+        constexpr int kLanes = ptx::kWarpThreads;
+        const auto* hidden = reinterpret_cast<const Bytes16*>(
+                                 static_cast<const __nv_bfloat16*>(adapters.hidden) +
+                                 HiddenIndex(adapters, capacity, range.level, first_row, 0)) +
+                             ptx::Lane() * 2;
+        const auto* up = static_cast<const Bytes16*>(matrix.up) + ptx::Lane();
+        for (int chunk = 0; chunk < matrix.rank / kRankChunk; ++chunk, hidden += 2 * kLanes) {
+          const Bytes16 first = hidden[0];
+          const Bytes16 second = hidden[1];
+          const int32_t in_block = chunk - mine.begin;
+          const bool has = in_block >= 0 && in_block < mine.chunks;
+          const int32_t chunk_of_mine = has ? mine.first + in_block : -1;
 #pragma unroll
-      for (int j = 0; j < kFragments; ++j) {
-        // Of the block's own chunks, and where it lies in `up`: below 0 where it has none.
-        const int32_t from = ptx::ShuffleFrom(chunk_of_mine, j);
-        if (from < 0) continue;
-        const Bytes16 w = up[int64_t{from} * kLanes];
-        float(&sum)[4] = fragment(j);
-        float added[4] = {sum[0], sum[1], sum[2], sum[3]};
-        ptx::MmaBf16(added, first.word, w.word[0], w.word[1]);
-        ptx::MmaBf16(added, second.word, w.word[2], w.word[3]);
-        sum[0] = low ? added[0] : sum[0];
-        sum[1] = low ? added[1] : sum[1];
-        sum[2] = high ? added[2] : sum[2];
-        sum[3] = high ? added[3] : sum[3];
-      }
-    }
-  });
+          for (int j = 0; j < kFragments; ++j) {
+            // Of the block's own chunks, and where it lies in `up`: below 0 where it has none.
+            const int32_t from = ptx::ShuffleFrom(chunk_of_mine, j);
+            if (from < 0) continue;
+            const Bytes16 w = up[int64_t{from} * kLanes];
+            float(&sum)[4] = fragment(j);
+            float added[4] = {sum[0], sum[1], sum[2], sum[3]};
+            ptx::MmaBf16(added, first.word, w.word[0], w.word[1]);
+            ptx::MmaBf16(added, second.word, w.word[2], w.word[3]);
+            sum[0] = low ? added[0] : sum[0];
+            sum[1] = low ? added[1] : sum[1];
+            sum[2] = high ? added[2] : sum[2];
+            sum[3] = high ? added[3] : sum[3];
+          }
+        }
+      });
 }
 
 // `sum` and what the row's adapters add to it, on the ordinary units.

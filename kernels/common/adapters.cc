@@ -37,14 +37,13 @@ AdapterPlan PlanAdapter(std::span<const AdapterPartShape> parts) {
 }
 
 Result ValidateAdapters(const Adapters& adapters) {
-  Result result =
-      FirstError(CheckPresent("range_count", adapters.range_count),
-                 CheckPresent("matrices", adapters.matrices),
-                 CheckPresent("hidden", adapters.hidden),
-                 CheckAligned("hidden", adapters.hidden, sizeof(Bytes16)),
-                 CheckRange("levels", adapters.levels, 1, kAdapterLevelsMax),
-                 CheckRange("matrix_count", adapters.matrix_count, 1, INT32_MAX),
-                 CheckRange("rank_max", adapters.rank_max, kRankChunk, kAdapterFusedRankMax));
+  Result result = FirstError(
+      CheckPresent("range_count", adapters.range_count),
+      CheckPresent("matrices", adapters.matrices), CheckPresent("hidden", adapters.hidden),
+      CheckAligned("hidden", adapters.hidden, sizeof(Bytes16)),
+      CheckRange("levels", adapters.levels, 1, kAdapterLevelsMax),
+      CheckRange("matrix_count", adapters.matrix_count, 1, INT32_MAX),
+      CheckRange("rank_max", adapters.rank_max, kRankChunk, kAdapterFusedRankMax));
   if (!result.ok()) return result;
   if (!IsRowDType(adapters.dtype)) return Result::Invalid("adapters must be f32 or bf16");
   if (adapters.rank_max % kRankChunk == 0) return {};

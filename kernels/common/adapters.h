@@ -12,8 +12,8 @@
 
 // Low-rank adapters (LoRA, arXiv:2106.09685) of a packed batch: rows of different sequences are
 // changed by different ones. A product x W^T becomes x W^T + weight * (x down^T) up^T in two
-// launches: AdapterDown (kernels/ops/adapter_down) writes `hidden` = weight * (x down^T), and Linear
-// adds hidden up^T to its sums before the activation.
+// launches: AdapterDown (kernels/ops/adapter_down) writes `hidden` = weight * (x down^T), and
+// Linear adds hidden up^T to its sums before the activation.
 //
 // `up` and `hidden` lie as mma.sync takes them, so that a lane fetches its share of eight columns
 // by 32 ranks, or of 16 rows by 32 ranks, in accesses of 16 bytes. The ordinary units read the same
@@ -37,10 +37,10 @@ struct UpBlock {
 
 // One adapter's matrices for one weight, in device memory.
 struct LowRank {
-  const void* down = nullptr;      // [rank, in_features]
-  const void* up = nullptr;        // chunks, see UpIndex
-  const UpBlock* blocks = nullptr; // [out_features / 8, rounded up]
-  int32_t rank = 0;                // a multiple of kRankChunk; 0: none
+  const void* down = nullptr;       // [rank, in_features]
+  const void* up = nullptr;         // chunks, see UpIndex
+  const UpBlock* blocks = nullptr;  // [out_features / 8, rounded up]
+  int32_t rank = 0;                 // a multiple of kRankChunk; 0: none
   int32_t pad = 0;
 };
 
@@ -52,9 +52,9 @@ struct Adapters {
   int32_t levels = 0;                    // more than any range's level
   const LowRank* matrices = nullptr;     // [matrix_count], by the ranges' adapter
   int32_t matrix_count = 0;
-  int32_t rank_max = 0;         // of the matrices; a multiple of kRankChunk
-  DType dtype = DType::kBf16;   // of down, up and hidden: bf16 or f32
-  void* hidden = nullptr;       // HiddenElements, see HiddenIndex
+  int32_t rank_max = 0;        // of the matrices; a multiple of kRankChunk
+  DType dtype = DType::kBf16;  // of down, up and hidden: bf16 or f32
+  void* hidden = nullptr;      // HiddenElements, see HiddenIndex
 };
 
 // Where element (column, rank) lies in `up`. REQUIRES: `rank` in the block's chunks.
@@ -68,8 +68,9 @@ __host__ __device__ inline int64_t UpIndex(const UpBlock& block, int64_t column,
 __host__ __device__ inline int64_t HiddenIndex(const Adapters& adapters, int64_t capacity,
                                                int32_t level, int64_t row, int32_t rank) {
   const int64_t row_blocks = (capacity + kHiddenRows - 1) / kHiddenRows;
-  const int64_t chunk = (level * row_blocks + row / kHiddenRows) *
-                            (adapters.rank_max / kRankChunk) + rank / kRankChunk;
+  const int64_t chunk =
+      (level * row_blocks + row / kHiddenRows) * (adapters.rank_max / kRankChunk) +
+      rank / kRankChunk;
   const auto lane = static_cast<int32_t>(row % 8) * 4 + rank % 8 / 2;
   const auto word = rank % kRankChunk / 8 * 2 + static_cast<int32_t>(row % kHiddenRows / 8);
   return chunk * kHiddenChunkElements + lane * 16 + word * 2 + rank % 2;

@@ -23,8 +23,8 @@ inline constexpr int kMmaStages = 3;
 inline constexpr int kMmaChunks = kMmaDepth / kVectorElements;
 inline constexpr int kMmaRowBytes = kMmaDepth * 2;
 
-// kRowWarps x kColumnWarps warps share the tile. With more than one group of such warps, groups take
-// turns with the steps of K, each in stages of its own; their sums are added by the caller.
+// kRowWarps x kColumnWarps warps share the tile. With more than one group of such warps, groups
+// take turns with the steps of K, each in stages of its own; their sums are added by the caller.
 template <int kTileRows, int kTileColumns, int kRowWarps, int kColumnWarps, int kDepthGroups = 1>
 struct MmaTile {
   static constexpr int kRows = kTileRows;
@@ -53,9 +53,9 @@ __device__ inline int MmaChunkOffset(int row, int chunk) {
   return row * kMmaRowBytes + (chunk ^ (row % kMmaChunks)) * 16;
 }
 
-// Brings chunks of `kRows` rows on their way to `tile` by `kThreads` threads, a group's: source(i, row, chunk) gives the address of
-// eight elements, or null for zeros, of the i-th chunk that this thread brings. `anywhere` is some
-// address that may be read.
+// Brings chunks of `kRows` rows on their way to `tile` by `kThreads` threads, a group's: source(i,
+// row, chunk) gives the address of eight elements, or null for zeros, of the i-th chunk that this
+// thread brings. `anywhere` is some address that may be read.
 template <int kRows, int kThreads, typename Source>
 __device__ void LoadMmaTile(uint8_t* tile, const __nv_bfloat16* anywhere, Source&& source) {
   static_assert(kRows * kMmaChunks % kThreads == 0);

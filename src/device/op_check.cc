@@ -134,8 +134,8 @@ absl::Status CheckBindAdapter(int64_t in, absl::Span<const int64_t> columns, int
   }
   if (parts.empty()) return absl::OkStatus();
   if (parts.size() != columns.size()) {
-    return Refuse(kOp, absl::StrCat("the adapter has ", parts.size(), " parts, the weight ",
-                                    columns.size()));
+    return Refuse(
+        kOp, absl::StrCat("the adapter has ", parts.size(), " parts, the weight ", columns.size()));
   }
   bool changes = false;
   for (size_t i = 0; i < parts.size(); ++i) {
@@ -151,8 +151,8 @@ absl::Status CheckBindAdapter(int64_t in, absl::Span<const int64_t> columns, int
     }
     if (!up || up.rank != 2 || up.dims[0] != columns[i] || up.dims[1] != rank ||
         !IsWeight(up.dtype)) {
-      return Refuse(kOp, absl::StrCat("up must be f32, bf16 or f16 [", columns[i], ", ", rank,
-                                      "]"));
+      return Refuse(kOp,
+                    absl::StrCat("up must be f32, bf16 or f16 [", columns[i], ", ", rank, "]"));
     }
     if (!std::isfinite(scale)) return Refuse(kOp, "scale must be finite");
   }

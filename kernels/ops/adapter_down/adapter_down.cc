@@ -7,12 +7,14 @@
 namespace darkroom::kernels {
 
 Result ValidateAdapterDown(const AdapterDownArgs& args) {
-  Result result = FirstError(CheckRange("capacity", args.batch.capacity, 1, kRowsMax),
-                             CheckRange("in_features", args.in_features, 1, kFeaturesMax),
-                             CheckPresent("live_rows", args.batch.live_rows),
-                             CheckPresent("x", args.x), CheckPresent("ranges", args.adapters.ranges));
+  Result result =
+      FirstError(CheckRange("capacity", args.batch.capacity, 1, kRowsMax),
+                 CheckRange("in_features", args.in_features, 1, kFeaturesMax),
+                 CheckPresent("live_rows", args.batch.live_rows), CheckPresent("x", args.x),
+                 CheckPresent("ranges", args.adapters.ranges));
   if (!result.ok()) return result;
   if (!IsRowDType(args.x_dtype)) return Result::Invalid("x must be f32 or bf16");
+  if (result = CheckElements("x", args.x, args.x_dtype); !result.ok()) return result;
   return ValidateAdapters(args.adapters);
 }
 

@@ -12,8 +12,8 @@
 namespace darkroom::kernels {
 
 // adapters.hidden[level, r] = weight * (x[r] down^T) for the rows of every range, with f32
-// accumulation, rounded once: what Linear adds up^T of. Products are of bf16 when x and the adapters
-// are (tensor cores), else of f32.
+// accumulation, rounded once: what Linear adds up^T of. Products are of bf16 when x and the
+// adapters are (tensor cores), else of f32.
 struct AdapterDownArgs {
   PackedBatch batch;  // capacity, live_rows
   int64_t in_features = 0;

@@ -18,29 +18,29 @@ __global__ void __launch_bounds__(kSimtThreads) AdapterDownSimtKernel(AdapterDow
   if (first_row >= live) return;
   const auto* x = static_cast<const X*>(args.x);
   auto* hidden = static_cast<W*>(adapters.hidden);
-  ForEachAdapter(adapters, first_row, kSimtTile, [&](const AdapterRange& range,
-                                                     const LowRank& matrix) {
-    if (first_rank >= matrix.rank) return;
-    const int64_t end = range.row_end < live ? range.row_end : live;
-    const auto has_row = [&](int64_t row) { return row >= range.row_begin && row < end; };
-    const auto* down = static_cast<const W*>(matrix.down);
-    MultiplySimtTile(
-        depth,
-        [&](int i, int64_t k) {
-          const int64_t row = first_row + SimtLine(i);
-          return has_row(row) && k < depth ? ToFloat(x[row * depth + k]) : 0.0f;
-        },
-        [&](int i, int64_t k) {
-          const int64_t rank = first_rank + SimtLine(i);
-          return rank < matrix.rank && k < depth ? ToFloat(down[rank * depth + k]) : 0.0f;
-        },
-        [&](int row, int column, float sum) {
-          const auto rank = static_cast<int32_t>(first_rank + column);
-          if (!has_row(first_row + row) || rank >= matrix.rank) return;
-          hidden[HiddenIndex(adapters, args.batch.capacity, range.level, first_row + row, rank)] =
-              FromFloat<W>(range.weight * sum);
-        });
-  });
+  ForEachAdapter(
+      adapters, first_row, kSimtTile, [&](const AdapterRange& range, const LowRank& matrix) {
+        if (first_rank >= matrix.rank) return;
+        const int64_t end = range.row_end < live ? range.row_end : live;
+        const auto has_row = [&](int64_t row) { return row >= range.row_begin && row < end; };
+        const auto* down = static_cast<const W*>(matrix.down);
+        MultiplySimtTile(
+            depth,
+            [&](int i, int64_t k) {
+              const int64_t row = first_row + SimtLine(i);
+              return has_row(row) && k < depth ? ToFloat(x[row * depth + k]) : 0.0f;
+            },
+            [&](int i, int64_t k) {
+              const int64_t rank = first_rank + SimtLine(i);
+              return rank < matrix.rank && k < depth ? ToFloat(down[rank * depth + k]) : 0.0f;
+            },
+            [&](int row, int column, float sum) {
+              const auto rank = static_cast<int32_t>(first_rank + column);
+              if (!has_row(first_row + row) || rank >= matrix.rank) return;
+              hidden[HiddenIndex(adapters, args.batch.capacity, range.level, first_row + row,
+                                 rank)] = FromFloat<W>(range.weight * sum);
+            });
+      });
 }
 
 }  // namespace

@@ -42,44 +42,44 @@ __global__ void __launch_bounds__(Tile::kThreads) AdapterDownSm80Kernel(AdapterD
   if (first_row >= live) return;
   const auto* x = static_cast<const __nv_bfloat16*>(args.x);
   auto* hidden = static_cast<__nv_bfloat16*>(adapters.hidden);
-  ForEachAdapter(adapters, first_row, Tile::kRows, [&](const AdapterRange& range,
-                                                       const LowRank& matrix) {
-    if (first_rank >= matrix.rank) return;
-    const int64_t end = range.row_end < live ? range.row_end : live;
-    const auto* down = static_cast<const __nv_bfloat16*>(matrix.down);
-    // Of rows `begin` to `end` of a matrix, the tile's first being `first`.
-    const auto source = [&](const __nv_bfloat16* from, int64_t first, int64_t begin, int64_t end_of,
-                            int64_t k) {
-      return [=, depth = args.in_features](int, int row, int chunk) {
-        const int64_t column = k + chunk * kVectorElements;
-        const bool inside = first + row >= begin && first + row < end_of && column < depth;
-        return inside ? from + (first + row) * depth + column : nullptr;
-      };
-    };
-    Tile::Sums sum = {};
-    MultiplyMmaTile<Tile>(
-        args.in_features,
-        [&](uint8_t* x_stage, uint8_t* down_stage, int64_t k) {
-          LoadMmaTile<Tile::kRows, Tile::kGroupThreads>(
-              x_stage, x, source(x, first_row, range.row_begin, end, k));
-          LoadMmaTile<Tile::kColumns, Tile::kGroupThreads>(
-              down_stage, down, source(down, first_rank, 0, matrix.rank, k));
-        },
-        sum);
-    AddGroups(sum);
-    if (Tile::Group() != 0) return;
-    StoreMmaTile<Tile>(
-        sum,
-        [&](int row) { return first_row + row >= range.row_begin && first_row + row < end; },
-        [&](int row, int column, float first, float second) {
-          const auto rank = static_cast<int32_t>(first_rank + column);
-          if (rank >= matrix.rank) return;
-          *reinterpret_cast<uint32_t*>(
-              hidden + HiddenIndex(adapters, args.batch.capacity, range.level, first_row + row,
-                                   rank)) =
-              ptx::PackBf16(range.weight * first, range.weight * second);
-        });
-  });
+  ForEachAdapter(
+      adapters, first_row, Tile::kRows, [&](const AdapterRange& range, const LowRank& matrix) {
+        if (first_rank >= matrix.rank) return;
+        const int64_t end = range.row_end < live ? range.row_end : live;
+        const auto* down = static_cast<const __nv_bfloat16*>(matrix.down);
+        // Of rows `begin` to `end` of a matrix, the tile's first being `first`.
+        const auto source = [&](const __nv_bfloat16* from, int64_t first, int64_t begin,
+                                int64_t end_of, int64_t k) {
+          return [=, depth = args.in_features](int, int row, int chunk) {
+            const int64_t column = k + chunk * kVectorElements;
+            const bool inside = first + row >= begin && first + row < end_of && column < depth;
+            return inside ? from + (first + row) * depth + column : nullptr;
+          };
+        };
+        Tile::Sums sum = {};
+        MultiplyMmaTile<Tile>(
+            args.in_features,
+            [&](uint8_t* x_stage, uint8_t* down_stage, int64_t k) {
+              LoadMmaTile<Tile::kRows, Tile::kGroupThreads>(
+                  x_stage, x, source(x, first_row, range.row_begin, end, k));
+              LoadMmaTile<Tile::kColumns, Tile::kGroupThreads>(
+                  down_stage, down, source(down, first_rank, 0, matrix.rank, k));
+            },
+            sum);
+        AddGroups(sum);
+        if (Tile::Group() != 0) return;
+        StoreMmaTile<Tile>(
+            sum,
+            [&](int row) { return first_row + row >= range.row_begin && first_row + row < end; },
+            [&](int row, int column, float first, float second) {
+              const auto rank = static_cast<int32_t>(first_rank + column);
+              if (rank >= matrix.rank) return;
+              *reinterpret_cast<uint32_t*>(hidden + HiddenIndex(adapters, args.batch.capacity,
+                                                                range.level, first_row + row,
+                                                                rank)) =
+                  ptx::PackBf16(range.weight * first, range.weight * second);
+            });
+      });
 }
 
 }  // namespace

@@ -14,8 +14,8 @@
 namespace darkroom::kernels {
 
 // Linear of the op contract (include/darkroom/ops.h): v = act(x W^T + adapters + bias) with f32
-// accumulation, then with gate or residual out = residual + gate[seq] * v, or with factor out = factor * v.
-// Products are of bf16 when x and weight are (tensor cores), else of f32.
+// accumulation, then with gate or residual out = residual + gate[seq] * v, or with factor out =
+// factor * v. Products are of bf16 when x and weight are (tensor cores), else of f32.
 struct LinearArgs {
   PackedBatch batch;  // capacity, live_rows; row_to_sequence with gate
   int64_t in_features = 0;

@@ -40,10 +40,9 @@ __global__ void __launch_bounds__(T::kThreads) LinearSm80Kernel(LinearArgs args,
   if (args.adapters.ranges != nullptr) {
 #pragma unroll
     for (int i = 0; i < T::kRowFragments; ++i) {
-      AddAdapters<T::kColumnFragments>(args.adapters, args.batch.capacity, args.out_features,
-                                       first_row + T::WarpRow() + i * 16,
-                                       first_column + T::WarpColumn(),
-                                       [&](int j) -> float(&)[4] { return sum[i][j]; });
+      AddAdapters<T::kColumnFragments>(
+          args.adapters, args.batch.capacity, args.out_features, first_row + T::WarpRow() + i * 16,
+          first_column + T::WarpColumn(), [&](int j) -> float(&)[4] { return sum[i][j]; });
     }
   }
   StoreMmaTile<T>(

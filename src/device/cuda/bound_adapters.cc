@@ -35,8 +35,7 @@ std::vector<float> PlaceUp(absl::Span<const AdapterPart> parts, absl::Span<const
 }  // namespace
 
 absl::StatusOr<BoundAdapters::Bound> BoundAdapters::Pack(absl::Span<const AdapterPart> parts,
-                                                         const Weight& weight,
-                                                         CudaStream& stream) {
+                                                         const Weight& weight, CudaStream& stream) {
   std::vector<kernels::AdapterPartShape> shapes;
   for (size_t i = 0; i < parts.size(); ++i) {
     const bool changed = static_cast<bool>(parts[i].down);
@@ -60,8 +59,8 @@ absl::StatusOr<BoundAdapters::Bound> BoundAdapters::Pack(absl::Span<const Adapte
   for (size_t i = 0; i < parts.size() && status.ok(); ++i) {
     if (!parts[i].down) continue;
     status = down.Append(parts[i].down);
-    const int64_t padded = (shapes[i].rank + kernels::kRankChunk - 1) / kernels::kRankChunk *
-                           kernels::kRankChunk;
+    const int64_t padded =
+        (shapes[i].rank + kernels::kRankChunk - 1) / kernels::kRankChunk * kernels::kRankChunk;
     if (status.ok()) {
       status = down.Append((padded - shapes[i].rank) * weight.in, [](int64_t) { return 0.0f; });
     }

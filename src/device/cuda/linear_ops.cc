@@ -83,8 +83,7 @@ absl::StatusOr<kernels::LinearArgs> Prepare(const LinearArgs& args, const Packed
                                       .x = linear.x,
                                       .x_dtype = linear.x_dtype,
                                       .adapters = linear.adapters};
-  if (absl::Status status =
-          ToStatus("AdapterDown", kernels::AdapterDown(down, stream.get()));
+  if (absl::Status status = ToStatus("AdapterDown", kernels::AdapterDown(down, stream.get()));
       !status.ok()) {
     return status;
   }

@@ -109,17 +109,16 @@ class Product {
     const int32_t levels = p_.levels;
     const DeviceFloats hidden(
         p_.dtype, static_cast<size_t>(HiddenElements(batch.capacity(), levels, rank_max_)));
-    const DeviceTable<AdapterRange> table(ranges != nullptr && !ranges->empty()
-                                              ? *ranges
-                                              : std::vector<AdapterRange>(1));
+    const DeviceTable<AdapterRange> table(
+        ranges != nullptr && !ranges->empty() ? *ranges : std::vector<AdapterRange>(1));
     const DeviceTable<int32_t> range_count(
         {ranges != nullptr ? static_cast<int32_t>(ranges->size()) : 0});
     LinearArgs args;
     args.batch = batch.device();
     args.in_features = p_.in;
     args.out_features = args.out_stride = out_features;
-    args.x = static_cast<const uint8_t*>(device_x_.data()) +
-             first * p_.in * (p_.dtype == kBf16 ? 2 : 4);
+    args.x =
+        static_cast<const uint8_t*>(device_x_.data()) + first * p_.in * (p_.dtype == kBf16 ? 2 : 4);
     args.weight = device_weight_.data();
     args.out = out.data();
     args.x_dtype = args.weight_dtype = args.out_dtype = p_.dtype;
@@ -169,7 +168,8 @@ class Product {
         for (size_t part = 0; part < p_.columns.size(); ++part) {
           const int32_t rank = p_.ranks[static_cast<size_t>(range.adapter)][part];
           for (int32_t r = 0; r < rank; ++r) {
-            const double low = range.weight * dot(&adapter.down[part][static_cast<size_t>(r * p_.in)]);
+            const double low =
+                range.weight * dot(&adapter.down[part][static_cast<size_t>(r * p_.in)]);
             for (int64_t column = 0; column < p_.columns[part]; ++column) {
               out[first + column] += low * adapter.up[part][static_cast<size_t>(column * rank + r)];
             }
@@ -237,9 +237,8 @@ void Run(const Problem& p, Check& check) {
   const auto beside = spoilt.Run(check, 0, p.rows, &p.ranges);
   for (int32_t row = 0; row < p.rows; ++row) {
     const auto of = adapters_of(row);
-    const bool has = std::any_of(of.begin(), of.end(), [&](const AdapterRange& range) {
-      return range.adapter == broken;
-    });
+    const bool has = std::any_of(
+        of.begin(), of.end(), [&](const AdapterRange& range) { return range.adapter == broken; });
     const auto values = RowOf(beside, row, p.out());
     if (!has) check.Same("row beside NaN", values, RowOf(got, row, p.out()));
     if (has) check.That(std::isnan(values[0]), "an adapter was not applied");
@@ -267,8 +266,8 @@ std::vector<Problem> Problems(Extent extent) {
   const std::vector<int64_t> parts = {36, 20, 74};
   const std::vector<std::vector<int32_t>> ranks = {{4, 40, 33}, {16, 0, 8}, {1, 1, 1}};
   const std::vector<AdapterRange> mixed = {
-      {0, 3, 0, 0, 0.5f},  {3, 21, 1, 0, 1.0f},  {3, 21, 0, 1, -0.75f},
-      {25, 70, 7, 0, 1.0f}, {25, 70, -1, 0, 1.0f}, {25, 70, 1, 4, 1.0f}, {70, 81, 2, 0, 2.0f}};
+      {0, 3, 0, 0, 0.5f},    {3, 21, 1, 0, 1.0f},  {3, 21, 0, 1, -0.75f}, {25, 70, 7, 0, 1.0f},
+      {25, 70, -1, 0, 1.0f}, {25, 70, 1, 4, 1.0f}, {70, 81, 2, 0, 2.0f}};
   std::vector<Problem> problems;
   const auto add = [&](const char* name, const LinearConfig& config, int64_t in, DType dtype) {
     problems.push_back({name, 81, in, parts, ranks, mixed, config, dtype, 2});
@@ -285,9 +284,13 @@ std::vector<Problem> Problems(Extent extent) {
   }
   if (extent == Extent::kFull) {
     const std::vector<AdapterRange> two = {{0, 1500, 0, 0, 1.0f}, {1500, 1700, 1, 0, 0.7f}};
-    problems.push_back(
-        {"chosen large", 1700, 3072, {3072, 3072, 3072}, {{64, 64, 64}, {16, 256, 1}}, two,
-         HasSm90() ? LinearConfig{LinearKernel::kSm90, 128, 256, 132} : wide});
+    problems.push_back({"chosen large",
+                        1700,
+                        3072,
+                        {3072, 3072, 3072},
+                        {{64, 64, 64}, {16, 256, 1}},
+                        two,
+                        HasSm90() ? LinearConfig{LinearKernel::kSm90, 128, 256, 132} : wide});
   }
   return problems;
 }

@@ -124,9 +124,10 @@ TEST_F(BoundAdaptersTest, UnboundItIsAsIfItHadNeverBeen) {
   const auto changed = Multiply(x, ranges).Rows(0, kRows);
   EXPECT_NE(changed, plain);
   // Another one beside it changes nothing, nor does the removal of one that is not there.
-  ASSERT_TRUE(Bind(200, {{}, {*Random(DType::kF32, {50, kIn}),
-                              *Random(DType::kF32, {kOut - kFirstPart, 50})}})
-                  .ok());
+  ASSERT_TRUE(
+      Bind(200,
+           {{}, {*Random(DType::kF32, {50, kIn}), *Random(DType::kF32, {kOut - kFirstPart, 50})}})
+          .ok());
   ASSERT_TRUE(Bind(99, {}).ok());
   EXPECT_EQ(Multiply(x, ranges).Rows(0, kRows), changed);
   ASSERT_TRUE(Bind(3, {}).ok());
@@ -210,8 +211,8 @@ TEST_F(BoundAdaptersTest, TheCpuSaysThatItHasNone) {
   named.adapter_count = &count;
   named.adapter_levels = 1;
   const OwnedTensor x = Random(DType::kF32, {2, 4}), out = Random(DType::kF32, {2, 4});
-  EXPECT_EQ(ErrorReason(cpu_->Linear({.x = *x, .weight = packed.get(), .out = *out}, named,
-                                     *cpu_stream_)),
+  EXPECT_EQ(ErrorReason(
+                cpu_->Linear({.x = *x, .weight = packed.get(), .out = *out}, named, *cpu_stream_)),
             "ADAPTERS_NOT_ON_CPU");
 }
 
