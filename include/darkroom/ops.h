@@ -62,6 +62,14 @@ struct LinearPart {
   Tensor bias;    // [out of this part] or none
 };
 
+// What an adapter (LoRA) adds to one part of a fused projection, or to all of it: x becomes x W^T +
+// scale * (x down^T) up^T there. In host memory, f32, bf16 or f16, aligned or not.
+struct AdapterPart {
+  Tensor down;         // [rank, in of the weight], or none: this part stays as it is
+  Tensor up;           // [out of this part, rank]
+  float scale = 1.0f;  // its alpha / rank; multiplied into `up` before that is rounded
+};
+
 // Zeros around an image, per side.
 struct ConvPadding {
   int top = 0;
@@ -77,7 +85,8 @@ enum class Activation { kNone, kGeluTanh, kGelu, kSilu, kQuickGelu, kRelu };
 // out[r] = act(x[r] W^T + bias); with `gate` or `residual`: out[r] = residual[r] + gate[seq(r)] *
 // that; with `factor`: out[r] = factor[r] * that.
 // Rows are independent: a row's bits never depend on which or how many others are in the batch.
-// Adapters of the batch are applied here.
+// Adapters of the batch are applied here, before bias and activation: those that BindAdapter gave
+// the weight.
 struct LinearArgs {
   Tensor x;  // [capacity, in_features]
   const LinearWeight* weight = nullptr;
@@ -292,6 +301,23 @@ class Ops {
                                                                const Tensor& bias, int stride,
                                                                const ConvPadding& padding,
                                                                DType compute) = 0;
+
+  // Runs `work`, which launches ops on `stream`, or repeats as one what it launched in an earlier
+  // call with this key. Results are the same. REQUIRES: equal keys mean equal ops with equal
+  // arguments - addresses, capacities, numbers -, so that all that differs lies in device memory;
+  // `work` copies nothing from the host, and does no harm when it runs once more or not at all. A
+  // backend that cannot repeat runs it every time.
+  virtual absl::Status Replay(std::string_view key, Stream& stream,
+                              absl::FunctionRef<absl::Status()> work) {
+    return work();
+  }
+
+  // From now on `adapter`, which ranges of a batch name, changes what is multiplied by `weight`;
+  // `parts` are those that the weight was packed of, one each. Without parts it does so no longer.
+  // What is copied is copied when this returns. REQUIRES: no op that reads the weight is under way.
+  // UNIMPLEMENTED (ADAPTERS_NOT_ON_CPU) from the CPU backend.
+  virtual absl::Status BindAdapter(LinearWeight& weight, int32_t adapter,
+                                   absl::Span<const AdapterPart> parts, Stream& stream) = 0;
 
   virtual absl::Status Linear(const LinearArgs& args, const PackedBatch& batch, Stream& stream) = 0;
   virtual absl::Status LayerNormModulate(const LayerNormModulateArgs& args,

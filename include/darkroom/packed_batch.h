@@ -4,12 +4,15 @@
 
 namespace darkroom {
 
-// Rows that one adapter applies to.
+// Rows that one adapter applies to. A job with several adapters has a range for each, with the same
+// rows and levels 0, 1, ...; two ranges of one level have no row in common.
 struct AdapterRange {
-  int32_t row_begin;
-  int32_t row_end;
-  int32_t adapter;  // index in the pipeline's table of resident adapters
-  float weight;
+  int32_t row_begin = 0;
+  int32_t row_end = 0;
+  int32_t adapter =
+      0;  // as Ops::BindAdapter was told; rows of one that is not bound stay as they are
+  int32_t level = 0;
+  float weight = 0.0f;
 };
 
 // Sequences of different lengths laid end to end as the rows of one matrix. A sequence is one CFG
@@ -37,7 +40,8 @@ struct PackedBatch {
   const int32_t* prefix_boundaries = nullptr;
 
   const AdapterRange* adapters = nullptr;  // [*adapter_count], ascending by row
-  const int32_t* adapter_count = nullptr;  // [1], may be null: none
+  const int32_t* adapter_count = nullptr;  // [1]; null with `adapters`: none
+  int32_t adapter_levels = 0;              // more than any level; with `adapters` at least 1
 };
 
 }  // namespace darkroom

@@ -31,6 +31,12 @@ inline constexpr int64_t kSamplerStepBlocksPerJobMax = 1056;
 // Convolutions: taps per side and zeros around the picture, pixels between patches.
 inline constexpr int32_t kConvKernelMax = 15;
 inline constexpr int32_t kConvStrideMax = 8;
+// Low-rank adapters: their rank in one part of a matrix, the sum of all parts' ranks, and adapters
+// that may apply to one row one after the other.
+inline constexpr int32_t kAdapterRankMax = 256;
+inline constexpr int32_t kAdapterFusedRankMax = 16 * kAdapterRankMax;
+inline constexpr int32_t kAdapterLevelsMax = 8;
+
 // Pixels whose moments one thread takes for a group norm; the order of its sums depends on it.
 inline constexpr int64_t kGroupNormRunPixels = 256;
 

@@ -23,24 +23,29 @@ inline constexpr int kMmaStages = 3;
 inline constexpr int kMmaChunks = kMmaDepth / kVectorElements;
 inline constexpr int kMmaRowBytes = kMmaDepth * 2;
 
-// kRowWarps x kColumnWarps warps share the tile.
-template <int kTileRows, int kTileColumns, int kRowWarps, int kColumnWarps>
+// kRowWarps x kColumnWarps warps share the tile. With more than one group of such warps, groups
+// take turns with the steps of K, each in stages of its own; their sums are added by the caller.
+template <int kTileRows, int kTileColumns, int kRowWarps, int kColumnWarps, int kDepthGroups = 1>
 struct MmaTile {
   static constexpr int kRows = kTileRows;
   static constexpr int kColumns = kTileColumns;
-  static constexpr int kThreads = kRowWarps * kColumnWarps * ptx::kWarpThreads;
+  static constexpr int kGroups = kDepthGroups;
+  static constexpr int kGroupWarps = kRowWarps * kColumnWarps;
+  static constexpr int kGroupThreads = kGroupWarps * ptx::kWarpThreads;
+  static constexpr int kThreads = kGroupThreads * kGroups;
   static constexpr int kWarpRows = kTileRows / kRowWarps;
   static constexpr int kWarpColumns = kTileColumns / kColumnWarps;
   static constexpr int kRowFragments = kWarpRows / 16;
   static constexpr int kColumnFragments = kWarpColumns / 8;
   static constexpr int kStageBytes = (kTileRows + kTileColumns) * kMmaRowBytes;
-  static constexpr int kSharedBytes = kMmaStages * kStageBytes;
+  static constexpr int kSharedBytes = kGroups * kMmaStages * kStageBytes;
   static_assert(kWarpRows % 16 == 0 && kWarpColumns % 16 == 0);
 
   // What a thread has of the tile: of row fragment i and column fragment j as mma's d.
   using Sums = float[kRowFragments][kColumnFragments][4];
 
-  static __device__ int WarpRow() { return ptx::Warp() / kColumnWarps * kWarpRows; }
+  static __device__ int Group() { return kGroups == 1 ? 0 : ptx::Warp() / kGroupWarps; }
+  static __device__ int WarpRow() { return ptx::Warp() % kGroupWarps / kColumnWarps * kWarpRows; }
   static __device__ int WarpColumn() { return ptx::Warp() % kColumnWarps * kWarpColumns; }
 };
 
@@ -48,15 +53,15 @@ __device__ inline int MmaChunkOffset(int row, int chunk) {
   return row * kMmaRowBytes + (chunk ^ (row % kMmaChunks)) * 16;
 }
 
-// Brings chunks of `kRows` rows on their way to `tile`: source(i, row, chunk) gives the address of
-// eight elements, or null for zeros, of the i-th chunk that this thread brings. `anywhere` is some
-// address that may be read.
+// Brings chunks of `kRows` rows on their way to `tile` by `kThreads` threads, a group's: source(i,
+// row, chunk) gives the address of eight elements, or null for zeros, of the i-th chunk that this
+// thread brings. `anywhere` is some address that may be read.
 template <int kRows, int kThreads, typename Source>
 __device__ void LoadMmaTile(uint8_t* tile, const __nv_bfloat16* anywhere, Source&& source) {
   static_assert(kRows * kMmaChunks % kThreads == 0);
 #pragma unroll
   for (int i = 0; i < kRows * kMmaChunks / kThreads; ++i) {
-    const int index = i * kThreads + static_cast<int>(threadIdx.x);
+    const int index = i * kThreads + static_cast<int>(threadIdx.x) % kThreads;
     const int row = index / kMmaChunks;
     const int chunk = index % kMmaChunks;
     const __nv_bfloat16* from = source(i, row, chunk);
@@ -92,15 +97,19 @@ __device__ void MultiplyMmaStage(const uint8_t* rows, const uint8_t* columns,
   }
 }
 
-// The whole product. `load` brings depth step k0 / 64 into a stage: load(stage of rows, stage of
-// columns, k0). `sum` begins as zeros.
+// The whole product, or a group's part of it. `load` brings depth step k0 / 64 into a stage:
+// load(stage of rows, stage of columns, k0); k0 may be beyond `depth`. `sum` begins as zeros.
 template <typename T, typename Load>
 __device__ void MultiplyMmaTile(int64_t depth, Load&& load, typename T::Sums& sum) {
-  uint8_t* shared = ptx::SharedMemory();
-  const int steps = static_cast<int>((depth + kMmaDepth - 1) / kMmaDepth);
+  uint8_t* shared = ptx::SharedMemory() + T::Group() * kMmaStages * T::kStageBytes;
+  constexpr int kStepDepth = T::kGroups * kMmaDepth;
+  const int steps = static_cast<int>((depth + kStepDepth - 1) / kStepDepth);
   const auto load_step = [&](int step) {
     uint8_t* stage = shared + step % kMmaStages * T::kStageBytes;
-    if (step < steps) load(stage, stage + T::kRows * kMmaRowBytes, int64_t{step} * kMmaDepth);
+    if (step < steps) {
+      load(stage, stage + T::kRows * kMmaRowBytes,
+           int64_t{step} * kStepDepth + T::Group() * kMmaDepth);
+    }
     ptx::CommitCopies();  // an empty group where nothing is left, so that counts stay right
   };
   for (int step = 0; step < kMmaStages - 1; ++step) load_step(step);

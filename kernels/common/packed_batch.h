@@ -4,6 +4,15 @@
 
 namespace darkroom::kernels {
 
+// As darkroom::AdapterRange.
+struct AdapterRange {
+  int32_t row_begin = 0;
+  int32_t row_end = 0;
+  int32_t adapter = 0;
+  int32_t level = 0;
+  float weight = 0.0f;
+};
+
 // The tables of a packed batch, all in device memory; their meaning is told in
 // include/darkroom/packed_batch.h.
 struct PackedBatch {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 
+#include "kernels/common/dtype.h"
 #include "kernels/common/result.h"
 
 namespace darkroom::kernels {
@@ -26,6 +27,12 @@ inline Result CheckAligned(const char* name, const void* pointer, uintptr_t byte
   return Result::Invalid(std::string(name) + " is " + std::to_string(beyond) +
                          " bytes behind a multiple of " + std::to_string(bytes) +
                          "; it must be aligned to that");
+}
+
+// `pointer`, which may be null, can be read by elements of `dtype`: a kernel that reads others
+// would end the process's use of the device.
+inline Result CheckElements(const char* name, const void* pointer, DType dtype) {
+  return CheckAligned(name, pointer, dtype == DType::kF32 ? sizeof(float) : sizeof(uint16_t));
 }
 
 // The first refusal, or success.

@@ -23,6 +23,11 @@ inline constexpr int kConvKernelMax = 15;
 inline constexpr int kConvStrideMax = 8;
 // Parts of one fused weight.
 inline constexpr int64_t kLinearPartsMax = 16;
+// Low-rank adapters: numbers that ranges can name, the rank in one part of a weight, and adapters
+// of one row.
+inline constexpr int32_t kAdaptersMax = 256;
+inline constexpr int64_t kAdapterRankMax = 256;
+inline constexpr int32_t kAdapterLevelsMax = 8;
 // One allocation or one workspace.
 inline constexpr size_t kBufferBytesMax = size_t{1} << 42;
 // Packed weights that processes share lie in memfds: this much in each, or one larger weight alone;
@@ -30,6 +35,8 @@ inline constexpr size_t kBufferBytesMax = size_t{1} << 42;
 inline constexpr size_t kWeightSegmentBytes = size_t{256} << 20;
 inline constexpr size_t kWeightSegmentBytesMax = size_t{1} << 30;
 inline constexpr size_t kWeightSegmentsMax = 250;
+// Recorded graphs, and keys that may become some, of one CUDA stream.
+inline constexpr size_t kGraphsMax = 32;
 // Half of a CUDA stream's staging for copies from the host.
 inline constexpr size_t kStagingBytes = size_t{8} << 20;
 // oneDNN primitives kept by one backend, one per (in_features, chunk width).

@@ -90,7 +90,9 @@ absl::Status CheckBatch(const char* op, const PackedBatch& batch) {
     return status;
   }
   if (batch.live_rows == nullptr) return Refuse(op, "batch.live_rows is missing");
-  return absl::OkStatus();
+  if (batch.adapters == nullptr) return absl::OkStatus();
+  if (batch.adapter_count == nullptr) return Refuse(op, "batch.adapter_count is missing");
+  return CheckInRange(op, "adapter_levels", batch.adapter_levels, 1, kAdapterLevelsMax);
 }
 
 absl::Status CheckPackLinear(absl::Span<const LinearPart> parts, DType compute) {
@@ -121,6 +123,40 @@ absl::Status CheckPackLinear(absl::Span<const LinearPart> parts, DType compute) 
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckBindAdapter(int64_t in, absl::Span<const int64_t> columns, int32_t adapter,
+                              absl::Span<const AdapterPart> parts) {
+  constexpr char kOp[] = "BindAdapter";
+  if (absl::Status status = CheckInRange(kOp, "adapter", adapter, 0, kAdaptersMax - 1);
+      !status.ok()) {
+    return status;
+  }
+  if (parts.empty()) return absl::OkStatus();
+  if (parts.size() != columns.size()) {
+    return Refuse(
+        kOp, absl::StrCat("the adapter has ", parts.size(), " parts, the weight ", columns.size()));
+  }
+  bool changes = false;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const auto& [down, up, scale] = parts[i];
+    if (!down && !up) continue;
+    changes = true;
+    if (!down || down.rank != 2 || down.dims[1] != in || !IsWeight(down.dtype)) {
+      return Refuse(kOp, absl::StrCat("down must be f32, bf16 or f16 [rank, ", in, "]"));
+    }
+    const int64_t rank = down.dims[0];
+    if (absl::Status status = CheckInRange(kOp, "rank", rank, 1, kAdapterRankMax); !status.ok()) {
+      return status;
+    }
+    if (!up || up.rank != 2 || up.dims[0] != columns[i] || up.dims[1] != rank ||
+        !IsWeight(up.dtype)) {
+      return Refuse(kOp,
+                    absl::StrCat("up must be f32, bf16 or f16 [", columns[i], ", ", rank, "]"));
+    }
+    if (!std::isfinite(scale)) return Refuse(kOp, "scale must be finite");
+  }
+  return changes ? absl::OkStatus() : Refuse(kOp, "the adapter changes no part");
 }
 
 absl::Status CheckPackConv(const Tensor& weight, const Tensor& bias, int stride,

@@ -12,6 +12,9 @@ namespace darkroom {
 // never a client's. Tables in device memory are not read here.
 absl::Status CheckBatch(const char* op, const PackedBatch& batch);
 absl::Status CheckPackLinear(absl::Span<const LinearPart> parts, DType compute);
+// `in`, `columns`: the weight's in_features and its parts' out_features, which its backend knows.
+absl::Status CheckBindAdapter(int64_t in, absl::Span<const int64_t> columns, int32_t adapter,
+                              absl::Span<const AdapterPart> parts);
 absl::Status CheckPackConv(const Tensor& weight, const Tensor& bias, int stride,
                            const ConvPadding& padding, DType compute);
 absl::Status CheckLinear(const LinearArgs& args, const PackedBatch& batch);

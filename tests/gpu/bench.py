@@ -65,7 +65,7 @@ def call(function, batch, *args):
 class Bench:
     def __init__(self, library):
         self.library = ctypes.CDLL(library)
-        for name in ("linear", "attention", "row_norm", "qk_norm_rope"):
+        for name in ("linear", "linear_adapters", "attention", "row_norm", "qk_norm_rope"):
             getattr(self.library, f"darkroom_{name}").restype = ctypes.c_char_p
         self.flush = torch.empty(256 << 20, dtype=torch.uint8, device=DEVICE)
         self.rows = []
@@ -151,6 +151,75 @@ def bench_linear(bench, rows, out_features, in_features, activation, fused, vari
     bench.row(f"linear {rows}x{out_features}x{in_features} {what} [{label}{tile}]", ours,
               {"cuBLASLt": lambda: F.linear(x, weight, bias_bf16)}, check,
               flop=2 * rows * out_features * in_features)
+
+
+class AdapterTables(ctypes.Structure):
+    _fields_ = [
+        ("ranges", ctypes.c_void_p),
+        ("range_count", ctypes.c_void_p),
+        ("matrices", ctypes.c_void_p),
+        ("matrix_count", ctypes.c_int32),
+        ("rank", ctypes.c_int32),
+        ("hidden", ctypes.c_void_p),
+    ]
+
+
+def pack_up(up):
+    """`up` [out, rank] as kernels/common/adapters.h lays it out, one part, whole chunks of 32."""
+    out, rank = up.shape
+    # Column within eight, half of 16 ranks, pairs: a lane has two pairs of each 16 ranks.
+    parts = up.reshape(out // 8, 8, rank // 32, 4, 4, 2)  # block, column, chunk, word, lane, pair
+    return parts.permute(0, 2, 1, 4, 3, 5).contiguous()
+
+
+def bench_adapters(bench, jobs, rows, out_features, in_features, rank):
+    """Jobs of as many rows, each with an adapter of its own, beside two matmuls per adapter."""
+    batch = Batch([rows] * jobs)
+    total = rows * jobs
+    x = torch.randn(total, in_features, device=DEVICE, dtype=BF16)
+    weight = (torch.randn(out_features, in_features, device=DEVICE) / in_features**0.5).to(BF16)
+    downs = [(torch.randn(rank, in_features, device=DEVICE) / in_features**0.5).to(BF16)
+             for _ in range(jobs)]
+    ups = [torch.randn(out_features, rank, device=DEVICE).to(BF16) for _ in range(jobs)]
+    packed = [pack_up(up) for up in ups]
+    chunks = rank // 32
+    # As kernels::UpBlock, LowRank and AdapterRange.
+    blocks = torch.tensor([[i * chunks, chunks << 16] for i in range(out_features // 8)],
+                          dtype=torch.int32, device=DEVICE)
+    matrices = torch.tensor([[d.data_ptr(), u.data_ptr(), blocks.data_ptr(), rank]
+                             for d, u in zip(downs, packed)], dtype=torch.int64, device=DEVICE)
+    one = torch.tensor([1.0]).view(torch.int32).item()
+    ranges = torch.tensor([[i * rows, (i + 1) * rows, i, 0, one] for i in range(jobs)],
+                          dtype=torch.int32, device=DEVICE)
+    count = torch.tensor([jobs], dtype=torch.int32, device=DEVICE)
+    hidden = torch.zeros((total + 15) // 16 * 16 * rank, device=DEVICE, dtype=BF16)
+    tables = AdapterTables(ranges.data_ptr(), count.data_ptr(), matrices.data_ptr(), jobs, rank,
+                           hidden.data_ptr())
+    out = torch.full((total, out_features), math.nan, device=DEVICE, dtype=BF16)
+
+    def ours():
+        call(bench.library.darkroom_linear_adapters, batch, pointer(x), pointer(weight),
+             pointer(out), ctypes.c_int64(in_features), ctypes.c_int64(out_features),
+             ctypes.byref(tables))
+
+    def want():
+        whole = x @ weight.T
+        for i in range(jobs):
+            part = slice(i * rows, (i + 1) * rows)
+            whole[part] += (x[part] @ downs[i].T) @ ups[i].T
+        return whole
+
+    stacked_down, stacked_up = torch.stack(downs), torch.stack(ups)
+
+    def batched():
+        whole = x @ weight.T
+        low = torch.bmm(x.view(jobs, rows, -1), stacked_down.transpose(1, 2))
+        whole.view(jobs, rows, -1).add_(torch.bmm(low, stacked_up.transpose(1, 2)))
+
+    bench.row(f"linear {total}x{out_features}x{in_features}, {jobs} adapters of {rank}", ours,
+              {"two matmuls each": want, "bmm": batched, "plain": lambda: F.linear(x, weight)},
+              lambda: relative_error(out, want()),
+              flop=2 * total * out_features * in_features)
 
 
 def bench_attention(bench, lengths, heads, head_dim, kernel=0):
@@ -239,6 +308,10 @@ def run_all(bench):
         bench_linear(bench, *shape, "none", False, chosen)
     bench_linear(bench, 4608, 12288, 3072, "gelu_tanh", False, chosen)
     bench_linear(bench, 4608, 3072, 12288, "none", True, chosen)
+    for rank in (32, 64):
+        bench_adapters(bench, 1, 4608, 3072, 3072, rank)
+        bench_adapters(bench, 8, 1536, 12288, 3072, rank)
+    bench_adapters(bench, 8, 1536, 3072, 12288, 64)
     for length in (4608, 8192, 16384):
         bench_attention(bench, [length], 24, 128)
     bench_attention(bench, [4608, 1536, 4096], 24, 128)

@@ -2,6 +2,7 @@
 // in one process. Each returns null, or what is wrong. All pointers are the device's.
 #include <string>
 
+#include "kernels/ops/adapter_down/adapter_down.h"
 #include "kernels/ops/attention/attention.h"
 #include "kernels/ops/linear/linear.h"
 #include "kernels/ops/qk_norm_rope/qk_norm_rope.h"
@@ -60,6 +61,46 @@ const char* darkroom_linear(const BenchBatch* batch, const void* x, const void* 
   if (Result valid = ValidateLinear(args); !valid.ok()) return Told(valid);
   return Told(
       LinearWith(args, {static_cast<LinearKernel>(kernel), tile_rows, tile_columns, 132}, stream));
+}
+
+// bf16 linear with adapters of one rank, a multiple of 32, each on a run of rows of its own.
+struct BenchAdapters {
+  const AdapterRange* ranges;
+  const int32_t* range_count;
+  const LowRank* matrices;
+  int32_t matrix_count;
+  int32_t rank;
+  void* hidden;
+};
+const char* darkroom_linear_adapters(const BenchBatch* batch, const void* x, const void* weight,
+                                     void* out, int64_t in_features, int64_t out_features,
+                                     const BenchAdapters* adapters, cudaStream_t stream) {
+  LinearArgs args;
+  args.batch = BatchOf(*batch);
+  args.in_features = in_features;
+  args.out_features = args.out_stride = out_features;
+  args.x = x;
+  args.weight = weight;
+  args.out = out;
+  args.x_dtype = args.weight_dtype = args.out_dtype = DType::kBf16;
+  args.adapters = {.ranges = adapters->ranges,
+                   .range_count = adapters->range_count,
+                   .levels = 1,
+                   .matrices = adapters->matrices,
+                   .matrix_count = adapters->matrix_count,
+                   .rank_max = adapters->rank,
+                   .dtype = DType::kBf16,
+                   .hidden = adapters->hidden};
+  if (Result done = AdapterDown({.batch = args.batch,
+                                 .in_features = in_features,
+                                 .x = x,
+                                 .x_dtype = DType::kBf16,
+                                 .adapters = args.adapters},
+                                stream);
+      !done.ok()) {
+    return Told(done);
+  }
+  return Told(Linear(args, kHopper, stream));
 }
 
 // bf16, rows of q, k and v beside each other. `kernel`: 0 the op's own choice, else

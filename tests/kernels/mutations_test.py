@@ -25,6 +25,10 @@ ATTENTION_SM90 = "kernels/ops/attention/attention_sm90.cu"
 CONV2D = "kernels/ops/conv2d/conv2d_sm80.cu"
 GROUP_NORM = "kernels/ops/group_norm/group_norm_sm80.cu"
 ROW_NORM = "kernels/ops/row_norm/row_norm_sm80.cu"
+ADAPTER_DOWN = "kernels/ops/adapter_down/adapter_down_sm80.cu"
+ADAPTER_DOWN_SIMT = "kernels/ops/adapter_down/adapter_down_simt_sm80.cu"
+ADAPTER_SUM = "kernels/common/adapter_sum.h"
+ADAPTERS = "kernels/common/adapters.h"
 MMA_TILE = "kernels/common/mma_tile.h"
 SIMT_TILE = "kernels/common/simt_tile.h"
 TILES = "kernels/common/sequence_tiles.h"
@@ -57,6 +61,35 @@ MUTATIONS = [
     ("simt tile: read before it is written", SIMT_TILE,
      "    ptx::SyncBlock();\n#pragma unroll\n    for (int k", "#pragma unroll\n    for (int k",
      LINEAR_SIMT, "linear/simt"),
+    ("adapters: rows outside of a range are changed", ADAPTER_SUM,
+     "sum[0] = low ? added[0] : sum[0];", "sum[0] = added[0];", LINEAR_SM80, "adapters/sm80"),
+    ("adapters: the other eight rows take the first eight's range", ADAPTER_SUM,
+     "const bool high = row + 8 >= range.row_begin && row + 8 < range.row_end;",
+     "const bool high = low;", LINEAR_SM90, "adapters/sm90"),
+    ("adapters: only the first range of a tile counts", ADAPTER_SUM,
+     "met &= met - 1;", "met = 0;", LINEAR_SM80, "adapters/sm80"),
+    ("adapters: only the first 32 ranges are seen", ADAPTER_SUM,
+     "for (int32_t base = 0; base < count; base += ptx::kWarpThreads) {",
+     "for (int32_t base = 0; base < 1; ++base) {", LINEAR_SM90, "adapters/sm90"),
+    ("adapters: a part takes another one's ranks", ADAPTER_SUM,
+     "const bool has = in_block >= 0 && in_block < mine.chunks;",
+     "const bool has = in_block >= 0;", LINEAR_SM80, "adapters/sm80"),
+    ("adapters: numbers that nobody bound are read", ADAPTER_SUM,
+     "range.adapter < adapters.matrix_count && ", "", LINEAR_SIMT, "adapters/simt"),
+    ("adapters: the levels share their hidden rows", ADAPTERS,
+     "(level * row_blocks + row / kHiddenRows)", "(row / kHiddenRows)", ADAPTER_DOWN,
+     "adapters/sm80"),
+    ("adapters down: no weight", ADAPTER_DOWN,
+     "range.weight * second", "second", ADAPTER_DOWN, "adapters/sm80"),
+    ("adapters down: the groups' sums are read before they are there", ADAPTER_DOWN,
+     "  ptx::SyncBlock();\n  if (Tile::Group() == 0)", "  if (Tile::Group() == 0)", ADAPTER_DOWN,
+     "adapters/sm80"),
+    ("adapters down: sums are passed in stages that are still read", ADAPTER_DOWN,
+     "  ptx::SyncBlock();  // the stages,", "  // the stages,", ADAPTER_DOWN, "adapters/sm80"),
+    ("adapters down: stages come where sums are still passed", ADAPTER_DOWN,
+     "  ptx::SyncBlock();  // the next", "  // the next", ADAPTER_DOWN, "adapters/sm80"),
+    ("adapters down: rows of other ranges are written", ADAPTER_DOWN_SIMT,
+     "!has_row(first_row + row) || ", "", ADAPTER_DOWN_SIMT, "adapters/simt"),
     ("attention sm80: no barrier before keys are read", ATTENTION_SM80,
      "ptx::SyncBlock();  // these keys", "// these keys", ATTENTION_SM80, "attention/sm80"),
     ("attention sm80: no barrier before values are read", ATTENTION_SM80,

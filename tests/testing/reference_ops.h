@@ -43,6 +43,10 @@ class ReferenceOps : public Ops {
   void FailNextAllocation() { fail_next_allocation_ = true; }
 
   std::unique_ptr<Stream> CreateStream() override { return std::make_unique<NoStream>(); }
+  absl::Status BindAdapter(LinearWeight&, int32_t, absl::Span<const AdapterPart>,
+                           Stream&) override {
+    return absl::UnimplementedError("BindAdapter: not in the reference");
+  }
   absl::Status CopyToDevice(void* device, const void* host, size_t bytes, Stream&) override {
     std::memcpy(device, host, bytes);
     return absl::OkStatus();

@@ -24,6 +24,12 @@ Result ValidateAttention(const AttentionArgs& args) {
   if (!IsRowDType(args.dtype) || !IsRowDType(args.out_dtype)) {
     return Result::Invalid("q, k, v and out must be f32 or bf16");
   }
+  result =
+      FirstError(CheckElements("q", args.q, args.dtype), CheckElements("k", args.k, args.dtype),
+                 CheckElements("v", args.v, args.dtype),
+                 CheckElements("position_bias", args.position_bias, DType::kF32),
+                 CheckElements("out", args.out, args.out_dtype));
+  if (!result.ok()) return result;
   if (args.out == args.q || args.out == args.k || args.out == args.v) {
     return Result::Invalid("out must not be q, k or v");
   }

@@ -21,7 +21,7 @@ constexpr Tile kTilesSm90[] = {{128, 256}, {128, 128}};
 Result CheckBesideOut(const char* name, const void* data, DType dtype, const LinearArgs& args) {
   if (data == nullptr) return {};
   if (!IsRowDType(dtype)) return Result::Invalid(std::string(name) + " must be f32 or bf16");
-  if (data != args.out) return {};
+  if (data != args.out) return CheckElements(name, data, dtype);
   if (dtype != args.out_dtype) {
     return Result::Invalid(std::string(name) + " is out, so both must have one dtype");
   }
@@ -54,9 +54,18 @@ Result ValidateLinear(const LinearArgs& args) {
   if (!IsRowDType(args.x_dtype) || !IsRowDType(args.weight_dtype) || !IsRowDType(args.out_dtype)) {
     return Result::Invalid("x, weight and out must be f32 or bf16");
   }
+  result = FirstError(CheckElements("x", args.x, args.x_dtype),
+                      CheckElements("weight", args.weight, args.weight_dtype),
+                      CheckElements("bias", args.bias, DType::kF32),
+                      CheckElements("gate", args.gate, DType::kF32),
+                      CheckElements("out", args.out, args.out_dtype));
+  if (!result.ok()) return result;
   if (args.x == args.out) return Result::Invalid("out must not be x");
   if (args.factor != nullptr && (args.gate != nullptr || args.residual != nullptr)) {
     return Result::Invalid("factor goes not with gate or residual");
+  }
+  if (args.adapters.ranges != nullptr) {
+    if (result = ValidateAdapters(args.adapters); !result.ok()) return result;
   }
   if (args.gate != nullptr) {
     result = FirstError(CheckPresent("row_to_sequence", args.batch.row_to_sequence),
@@ -88,7 +97,12 @@ LinearConfig ChooseLinearConfig(const LinearArgs& args, const DeviceTraits& devi
 
 Result Linear(const LinearArgs& args, const DeviceTraits& device, cudaStream_t stream) {
   if (Result valid = ValidateLinear(args); !valid.ok()) return valid;
-  return LinearWith(args, ChooseLinearConfig(args, device), stream);
+  const LinearConfig config = ChooseLinearConfig(args, device);
+  if (config.kernel != LinearKernel::kSimt && args.adapters.ranges != nullptr &&
+      args.adapters.dtype != DType::kBf16) {
+    return Result::Invalid("adapters must be bf16 where x and weight are");
+  }
+  return LinearWith(args, config, stream);
 }
 
 Result LinearWith(const LinearArgs& args, const LinearConfig& config, cudaStream_t stream) {

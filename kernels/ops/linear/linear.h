@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/common/activation.h"
+#include "kernels/common/adapters.h"
 #include "kernels/common/device_traits.h"
 #include "kernels/common/dtype.h"
 #include "kernels/common/packed_batch.h"
@@ -12,9 +13,9 @@
 
 namespace darkroom::kernels {
 
-// Linear of the op contract (include/darkroom/ops.h): v = act(x W^T + bias) with f32 accumulation,
-// then with gate or residual out = residual + gate[seq] * v, or with factor out = factor * v.
-// Products are of bf16 when x and weight are (tensor cores), else of f32.
+// Linear of the op contract (include/darkroom/ops.h): v = act(x W^T + adapters + bias) with f32
+// accumulation, then with gate or residual out = residual + gate[seq] * v, or with factor out =
+// factor * v. Products are of bf16 when x and weight are (tensor cores), else of f32.
 struct LinearArgs {
   PackedBatch batch;  // capacity, live_rows; row_to_sequence with gate
   int64_t in_features = 0;
@@ -34,6 +35,8 @@ struct LinearArgs {
   void* out = nullptr;  // [capacity, out_features], f32 or bf16
   DType out_dtype = DType::kF32;
   int64_t out_stride = 0;  // elements between rows of `out`
+  // Without ranges: none. `hidden` is what AdapterDown wrote before; of bf16 for the tensor cores.
+  Adapters adapters;
 };
 
 enum class LinearKernel : uint8_t {

@@ -1,5 +1,6 @@
 // Linear on the ordinary units, for what the tensor cores cannot take: f32 products, and row
 // lengths or addresses that are no multiple of 16 bytes (kernels/common/simt_tile.h).
+#include "kernels/common/adapter_sum.h"
 #include "kernels/common/simt_tile.h"
 #include "kernels/ops/linear/linear_epilogue.h"
 #include "kernels/ptx/launch.h"
@@ -30,9 +31,12 @@ __global__ void __launch_bounds__(kSimtThreads) LinearSimtKernel(LinearArgs args
         return column < args.out_features && k < depth ? ToFloat(weight[column * depth + k]) : 0.0f;
       },
       [&](int row, int column, float sum) {
-        if (first_row + row < live && first_column + column < args.out_features) {
-          StoreLinear(args, first_row + row, first_column + column, sum);
+        if (first_row + row >= live || first_column + column >= args.out_features) return;
+        if (args.adapters.ranges != nullptr) {
+          sum = AddAdapters(args.adapters, args.batch.capacity, first_row + row,
+                            first_column + column, sum);
         }
+        StoreLinear(args, first_row + row, first_column + column, sum);
       });
 }
 

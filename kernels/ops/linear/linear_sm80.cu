@@ -1,5 +1,6 @@
 // Linear on the tensor cores by mma.sync, for sm_80 and later: a block computes a tile of `out`
 // (kernels/common/mma_tile.h).
+#include "kernels/common/adapter_sum.h"
 #include "kernels/common/mma_tile.h"
 #include "kernels/ops/linear/linear_epilogue.h"
 #include "kernels/ptx/launch.h"
@@ -36,6 +37,14 @@ __global__ void __launch_bounds__(T::kThreads) LinearSm80Kernel(LinearArgs args,
                                               source(weight, first_column, args.out_features, k));
       },
       sum);
+  if (args.adapters.ranges != nullptr) {
+#pragma unroll
+    for (int i = 0; i < T::kRowFragments; ++i) {
+      AddAdapters<T::kColumnFragments>(
+          args.adapters, args.batch.capacity, args.out_features, first_row + T::WarpRow() + i * 16,
+          first_column + T::WarpColumn(), [&](int j) -> float(&)[4] { return sum[i][j]; });
+    }
+  }
   StoreMmaTile<T>(
       sum, [&](int row) { return first_row + row < live; },
       [&](int row, int column, float first, float second) {

@@ -6,6 +6,7 @@
 //
 // The copying thread runs ahead into the next tile while the others write out this one. K is summed
 // in ascending steps of 16 whatever the tile.
+#include "kernels/common/adapter_sum.h"
 #include "kernels/common/ring.h"
 #include "kernels/ops/linear/linear_epilogue.h"
 #include "kernels/ptx/hopper.h"
@@ -92,6 +93,11 @@ __device__ void Consume(const LinearArgs& args, int group, const uint8_t* stages
     if (ptx::Lane() == 0) ptx::Arrive(&empty[before]);
 
     const int warp_row = group * kGroupRows + ptx::Warp() % 4 * 16;
+    if (args.adapters.ranges != nullptr) {
+      AddAdapters<R::kColumns / 8>(
+          args.adapters, args.batch.capacity, args.out_features, first_row + warp_row, first_column,
+          [&](int j) -> float(&)[4] { return reinterpret_cast<float(&)[4]>(sum[4 * j]); });
+    }
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int64_t row = first_row + warp_row + half * 8 + ptx::Lane() / 4;

@@ -21,6 +21,13 @@ Result ValidateRowNorm(const RowNormArgs& args) {
   if (!IsRowDType(args.x_dtype) || !IsRowDType(args.out_dtype)) {
     return Result::Invalid("x and out must be f32 or bf16");
   }
+  result = FirstError(CheckElements("x", args.x, args.x_dtype),
+                      CheckElements("weight", args.weight, DType::kF32),
+                      CheckElements("bias", args.bias, DType::kF32),
+                      CheckElements("scale", args.scale, DType::kF32),
+                      CheckElements("shift", args.shift, DType::kF32),
+                      CheckElements("out", args.out, args.out_dtype));
+  if (!result.ok()) return result;
   if (args.x == args.out && args.x_dtype != args.out_dtype) {
     return Result::Invalid("out is x, so both must have one dtype");
   }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/error.h"
 #include "base/numerics.h"
 #include "device/cpu/context.h"
 #include "device/cpu/ops_internal.h"
@@ -123,6 +124,11 @@ class CpuOps : public Ops {
     return cpu::PackConv(context_, weight, bias, stride, padding, compute);
   }
 
+  absl::Status BindAdapter(LinearWeight&, int32_t, absl::Span<const AdapterPart>,
+                           Stream&) override {
+    return Error(absl::StatusCode::kUnimplemented, "ADAPTERS_NOT_ON_CPU",
+                 "BindAdapter: the CPU backend applies no adapters; run the model on a GPU");
+  }
   absl::Status Linear(const LinearArgs& args, const PackedBatch& batch, Stream&) override {
     MutexLock lock(context_.mutex);
     return cpu::Linear(context_, args, batch);

@@ -1,5 +1,6 @@
 #include <utility>
 
+#include "base/error.h"
 #include "device/cpu/half.h"
 #include "device/cpu/live_batch.h"
 #include "device/cpu/matmul.h"
@@ -57,7 +58,8 @@ absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(Context& context,
 absl::Status Linear(Context& context, const LinearArgs& args, const PackedBatch& batch) {
   if (absl::Status status = CheckLinear(args, batch); !status.ok()) return status;
   if (batch.adapter_count != nullptr && *batch.adapter_count > 0) {
-    return absl::InvalidArgumentError("Linear: the batch names adapters, but none are resident");
+    return Error(absl::StatusCode::kUnimplemented, "ADAPTERS_NOT_ON_CPU",
+                 "Linear: the batch names adapters, which the CPU backend does not apply");
   }
   const auto* weight = dynamic_cast<const CpuLinearWeight*>(args.weight);
   if (weight == nullptr) {

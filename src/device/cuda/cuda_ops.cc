@@ -1,5 +1,6 @@
 #include "device/cuda/cuda_ops.h"
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "device/cuda/cuda_error.h"
 #include "device/cuda/cuda_memory.h"
 #include "device/cuda/cuda_stream.h"
+#include "device/cuda/graph_cache.h"
 #include "device/cuda/nvtx_range.h"
 #include "device/cuda/ops_internal.h"
 #include "device/cuda/weights.h"
@@ -86,6 +88,22 @@ class CudaOps : public Ops {
     return cuda::PackConv(weight, bias, stride, padding, compute, packing_);
   }
 
+  // What is recorded knows how many ranks the adapters have and where scratch memory lies.
+  absl::Status Replay(std::string_view key, Stream& stream,
+                      absl::FunctionRef<absl::Status()> work) override {
+    return On("Replay", stream, [&](CudaStream& on) {
+      return on.graphs().Run(absl::StrCat(std::string(key), " adapters ", adapter_changes_.load(),
+                                          " scratch ", on.scratch_growths()),
+                             on, work);
+    });
+  }
+  absl::Status BindAdapter(LinearWeight& weight, int32_t adapter,
+                           absl::Span<const AdapterPart> parts, Stream& stream) override {
+    return On("BindAdapter", stream, [&](CudaStream& on) {
+      ++adapter_changes_;
+      return static_cast<cuda::CudaLinearWeight&>(weight).Bind(adapter, parts, on);
+    });
+  }
   absl::Status Linear(const LinearArgs& args, const PackedBatch& batch, Stream& stream) override {
     return On("Linear", stream,
               [&](CudaStream& on) { return cuda::Linear(traits_, args, batch, on); });
@@ -156,6 +174,7 @@ class CudaOps : public Ops {
 
   const int device_;
   const kernels::DeviceTraits traits_;
+  std::atomic<int64_t> adapter_changes_ = 0;
   CudaStream packing_;  // what weights come to the device on
 };
 

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "device/cuda/cuda_error.h"
+#include "device/cuda/graph_cache.h"
 #include "device/limits.h"
 
 namespace darkroom::cuda {
@@ -67,7 +68,8 @@ absl::Status Staging::Copy(void* device, const void* host, size_t bytes, cudaStr
   return absl::OkStatus();
 }
 
-CudaStream::CudaStream(int device) : device_(device), status_(UseDevice(device)) {
+CudaStream::CudaStream(int device)
+    : device_(device), status_(UseDevice(device)), graphs_(std::make_unique<GraphCache>()) {
   if (!status_.ok()) return;
   status_ =
       ToStatus(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
@@ -75,7 +77,7 @@ CudaStream::CudaStream(int device) : device_(device), status_(UseDevice(device))
 
 CudaStream::~CudaStream() {
   if (stream_ == nullptr) return;
-  // Scratch and staging are still read by what has not run.
+  // Scratch, staging and graphs are still read by what has not run.
   cudaStreamSynchronize(stream_);
   cudaStreamDestroy(stream_);
 }
@@ -97,6 +99,7 @@ absl::StatusOr<void*> CudaStream::Scratch(size_t bytes) {
   // What still reads the old one must have ended. It goes first, so that both never exist at once.
   if (absl::Status status = Synchronize(); !status.ok()) return status;
   scratch_ = DeviceMemory();
+  ++scratch_growths_;
   auto larger = DeviceMemory::Make(bytes);
   if (!larger.ok()) return larger.status();
   scratch_ = *std::move(larger);

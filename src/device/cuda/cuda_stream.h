@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstddef>
+#include <memory>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -12,6 +13,8 @@
 #include "device/cuda/cuda_memory.h"
 
 namespace darkroom::cuda {
+
+class GraphCache;
 
 // Move-only owner of an event, for waiting until a stream has come so far.
 class CudaEvent {
@@ -76,6 +79,9 @@ class CudaStream : public Stream {
   absl::Status CopyOnDevice(void* to, const void* from, size_t bytes);
 
   bool capturing() const { return capturing_; }
+  // Changes whenever Scratch has moved: what was recorded before is of no more use.
+  int scratch_growths() const { return scratch_growths_; }
+  GraphCache& graphs() { return *graphs_; }
 
  private:
   friend class CudaGraph;
@@ -84,6 +90,8 @@ class CudaStream : public Stream {
   cudaStream_t stream_ = nullptr;
   absl::Status status_;
   DeviceMemory scratch_;
+  int scratch_growths_ = 0;
+  std::unique_ptr<GraphCache> graphs_;
   Staging staging_;
   bool capturing_ = false;
 };

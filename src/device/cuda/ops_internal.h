@@ -5,6 +5,8 @@
 #include "device/cuda/cuda_stream.h"
 #include "kernels/common/device_traits.h"
 #include "kernels/common/dtype.h"
+#include "kernels/common/packed_batch.h"
+#include "kernels/ops/pointwise/pointwise.h"
 
 // The ops of the contract on the kernels. Each checks its arguments and launches on a stream that
 // was entered.
@@ -15,8 +17,18 @@ inline kernels::DType KernelDType(DType dtype) {
   return dtype == DType::kBf16 ? kernels::DType::kBf16 : kernels::DType::kF32;
 }
 
-// `x`, dense and of 16-byte aligned memory, as bf16 in the stream's scratch.
-absl::StatusOr<const void*> AsBf16(const Tensor& x, CudaStream& stream);
+inline kernels::DenseTensor Dense(const Tensor& tensor) {
+  return {tensor.data, KernelDType(tensor.dtype), tensor.size()};
+}
+
+// The tables that kernels read.
+kernels::PackedBatch KernelBatch(const PackedBatch& batch);
+
+// The contract's strides are 0 where rows lie next to each other.
+inline int64_t Or(int64_t stride, int64_t dense) { return stride != 0 ? stride : dense; }
+
+// `x`, dense, as bf16 in `memory`, which is 16-byte aligned.
+absl::Status ConvertToBf16(const Tensor& x, void* memory, CudaStream& stream);
 
 absl::Status Linear(const kernels::DeviceTraits& device, const LinearArgs& args,
                     const PackedBatch& batch, CudaStream& stream);

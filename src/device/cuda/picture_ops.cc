@@ -44,8 +44,9 @@ absl::Status Conv2d(const Conv2dArgs& args, CudaStream& stream) {
     return ToStatus("Conv2d", kernels::Conv2dSimt(conv, stream.get()));
   }
   if (args.x.dtype != DType::kBf16) {
-    auto x = AsBf16(args.x, stream);
+    auto x = stream.Scratch(static_cast<size_t>(args.x.size()) * ByteSize(DType::kBf16));
     if (!x.ok()) return x.status();
+    if (absl::Status status = ConvertToBf16(args.x, *x, stream); !status.ok()) return status;
     conv.x = *x;
     conv.x_dtype = kernels::DType::kBf16;
   }

@@ -1,11 +1,8 @@
-#include "base/error.h"
 #include "device/cuda/cuda_error.h"
 #include "device/cuda/ops_internal.h"
-#include "device/cuda/weights.h"
 #include "device/op_check.h"
 #include "kernels/ops/attention/attention.h"
 #include "kernels/ops/gather_rows/gather_rows.h"
-#include "kernels/ops/linear/linear.h"
 #include "kernels/ops/patchify/patchify.h"
 #include "kernels/ops/pointwise/pointwise.h"
 #include "kernels/ops/qk_norm_rope/qk_norm_rope.h"
@@ -15,7 +12,6 @@
 
 // The transformers' ops, on rows of a packed batch.
 namespace darkroom::cuda {
-namespace {
 
 kernels::PackedBatch KernelBatch(const PackedBatch& batch) {
   return {.capacity = batch.capacity,
@@ -25,69 +21,6 @@ kernels::PackedBatch KernelBatch(const PackedBatch& batch) {
           .boundaries = batch.boundaries,
           .row_to_sequence = batch.row_to_sequence,
           .prefix_boundaries = batch.prefix_boundaries};
-}
-
-kernels::DenseTensor Dense(const Tensor& tensor) {
-  return {tensor.data, KernelDType(tensor.dtype), tensor.size()};
-}
-
-int64_t Or(int64_t stride, int64_t dense) { return stride != 0 ? stride : dense; }
-
-}  // namespace
-
-absl::StatusOr<const void*> AsBf16(const Tensor& x, CudaStream& stream) {
-  auto scratch = stream.Scratch(static_cast<size_t>(x.size()) * ByteSize(DType::kBf16));
-  if (!scratch.ok()) return scratch.status();
-  const kernels::DenseTensor converted{*scratch, kernels::DType::kBf16, x.size()};
-  if (absl::Status status =
-          ToStatus("Convert", kernels::Convert(Dense(x), converted, stream.get()));
-      !status.ok()) {
-    return status;
-  }
-  return *scratch;
-}
-
-absl::Status Linear(const kernels::DeviceTraits& device, const LinearArgs& args,
-                    const PackedBatch& batch, CudaStream& stream) {
-  if (absl::Status status = CheckLinear(args, batch); !status.ok()) return status;
-  if (batch.adapters != nullptr) {
-    return Error(absl::StatusCode::kUnimplemented, "ADAPTERS_NOT_ON_CUDA",
-                 "Linear: the batch names adapters; the CUDA backend has none resident");
-  }
-  const Matrix& matrix = static_cast<const CudaLinearWeight&>(*args.weight).matrix();
-  const void* x = args.x.data;
-  DType x_dtype = args.x.dtype;
-  if (matrix.compute == DType::kBf16 && x_dtype != DType::kBf16) {
-    auto converted = AsBf16(args.x, stream);
-    if (!converted.ok()) return converted.status();
-    x = *converted;
-    x_dtype = DType::kBf16;
-  }
-  kernels::LinearArgs linear{.batch = KernelBatch(batch),
-                             .in_features = matrix.in,
-                             .out_features = matrix.out,
-                             .x = x,
-                             .x_dtype = KernelDType(x_dtype),
-                             .weight = matrix.elements.data(),
-                             .weight_dtype = KernelDType(matrix.stored),
-                             .bias = matrix.bias_data(),
-                             .activation = static_cast<kernels::Activation>(args.activation),
-                             .residual = args.residual.data,
-                             .residual_dtype = KernelDType(args.residual.dtype),
-                             .gate = args.gate.as<const float>(),
-                             .gate_stride = Or(args.gate_stride, matrix.out),
-                             .factor = args.factor.data,
-                             .factor_dtype = KernelDType(args.factor.dtype),
-                             .out = args.out.data,
-                             .out_dtype = KernelDType(args.out.dtype),
-                             .out_stride = Or(args.out_stride, matrix.out)};
-  if (matrix.compute == DType::kBf16) {
-    return ToStatus("Linear", kernels::Linear(linear, device, stream.get()));
-  }
-  if (kernels::Result valid = kernels::ValidateLinear(linear); !valid.ok()) {
-    return ToStatus("Linear", valid);
-  }
-  return ToStatus("Linear", kernels::LinearSimt(linear, stream.get()));
 }
 
 absl::Status LayerNormModulate(const LayerNormModulateArgs& args, const PackedBatch& batch,

@@ -1,64 +1,15 @@
 #include "device/cuda/weights.h"
 
 #include <algorithm>
-#include <cstring>
+#include <utility>
 #include <vector>
 
 #include "device/cpu/half.h"
-#include "device/cuda/cuda_error.h"
-#include "device/limits.h"
+#include "device/cuda/element_writer.h"
 #include "device/op_check.h"
 
 namespace darkroom::cuda {
 namespace {
-
-// Elements on their way to consecutive device memory in a matrix's dtype.
-class ElementWriter {
- public:
-  ElementWriter(void* to, DType stored, CudaStream& stream)
-      : to_(static_cast<char*>(to)), stored_(stored), stream_(stream) {}
-
-  // All of `from`, in host memory, aligned or not.
-  absl::Status Append(const Tensor& from) {
-    if (from.dtype == stored_) {
-      const size_t bytes = from.bytes();
-      absl::Status status = stream_.CopyToDevice(to_, from.data, bytes);
-      to_ += bytes;
-      return status;
-    }
-    const int64_t at_once = static_cast<int64_t>(kStagingBytes / ByteSize(stored_));
-    for (int64_t first = 0; first < from.size(); first += at_once) {
-      const int64_t count = std::min(at_once, from.size() - first);
-      absl::Status status = Append(
-          count, [&](int64_t i) { return cpu::ElementAt(from.data, from.dtype, first + i); });
-      if (!status.ok()) return status;
-    }
-    return absl::OkStatus();
-  }
-
-  template <typename Element>
-  absl::Status Append(int64_t count, Element&& element) {
-    host_.resize(static_cast<size_t>(count) * ByteSize(stored_));
-    for (int64_t i = 0; i < count; ++i) {
-      const float value = element(i);
-      if (stored_ == DType::kF32) {
-        std::memcpy(host_.data() + i * 4, &value, 4);
-      } else {
-        const uint16_t bits = cpu::Bf16FromFloat(value);
-        std::memcpy(host_.data() + i * 2, &bits, 2);
-      }
-    }
-    absl::Status status = stream_.CopyToDevice(to_, host_.data(), host_.size());
-    to_ += host_.size();
-    return status;
-  }
-
- private:
-  char* to_;
-  const DType stored_;
-  CudaStream& stream_;
-  std::vector<char> host_;
-};
 
 absl::StatusOr<Matrix> MakeMatrix(int64_t in, int64_t out, DType stored, DType compute) {
   Matrix matrix{.in = in, .out = out, .stored = stored, .compute = compute};
@@ -80,7 +31,11 @@ absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(absl::Span<const Linear
     return part.weight.dtype == DType::kBf16;
   });
   int64_t out = 0;
-  for (const LinearPart& part : parts) out += part.weight.dims[0];
+  std::vector<int64_t> columns;
+  for (const LinearPart& part : parts) {
+    columns.push_back(part.weight.dims[0]);
+    out += columns.back();
+  }
   auto matrix =
       MakeMatrix(parts[0].weight.dims[1], out, all_bf16 ? DType::kBf16 : compute, compute);
   if (!matrix.ok()) return matrix.status();
@@ -95,7 +50,15 @@ absl::StatusOr<std::unique_ptr<LinearWeight>> PackLinear(absl::Span<const Linear
   }
   if (status.ok()) status = stream.Synchronize();
   if (!status.ok()) return status;
-  return std::make_unique<CudaLinearWeight>(*std::move(matrix));
+  return std::make_unique<CudaLinearWeight>(*std::move(matrix), std::move(columns));
+}
+
+absl::Status CudaLinearWeight::Bind(int32_t adapter, absl::Span<const AdapterPart> parts,
+                                    CudaStream& stream) {
+  if (absl::Status status = CheckBindAdapter(matrix_.in, columns_, adapter, parts); !status.ok()) {
+    return status;
+  }
+  return adapters_.Bind(adapter, parts, {matrix_.in, columns_, matrix_.compute}, stream);
 }
 
 absl::StatusOr<std::unique_ptr<ConvWeight>> PackConv(const Tensor& weight, const Tensor& bias,

@@ -3,10 +3,12 @@
 #include <cstdint>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "darkroom/ops.h"
+#include "device/cuda/bound_adapters.h"
 #include "device/cuda/cuda_memory.h"
 #include "device/cuda/cuda_stream.h"
 
@@ -26,14 +28,22 @@ struct Matrix {
 
 class CudaLinearWeight : public LinearWeight {
  public:
-  explicit CudaLinearWeight(Matrix matrix) : matrix_(std::move(matrix)) {}
+  // `columns`: out_features of each part that it was packed of.
+  CudaLinearWeight(Matrix matrix, std::vector<int64_t> columns)
+      : matrix_(std::move(matrix)), columns_(std::move(columns)) {}
 
   int64_t in_features() const override { return matrix_.in; }
   int64_t out_features() const override { return matrix_.out; }
   const Matrix& matrix() const { return matrix_; }
+  const BoundAdapters& adapters() const { return adapters_; }
+
+  // As Ops::BindAdapter.
+  absl::Status Bind(int32_t adapter, absl::Span<const AdapterPart> parts, CudaStream& stream);
 
  private:
   Matrix matrix_;
+  std::vector<int64_t> columns_;
+  BoundAdapters adapters_;
 };
 
 // Rows are (tap row, tap column, channel).

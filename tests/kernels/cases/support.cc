@@ -71,8 +71,8 @@ void Check::Same(const std::string& what, const std::vector<float>& got,
 
 std::vector<Case> AllCases(Extent extent) {
   std::vector<Case> all;
-  for (auto* of :
-       {RowNormCases, TokenCases, LinearCases, AttentionCases, PictureCases, LargeCases}) {
+  for (auto* of : {RowNormCases, TokenCases, LinearCases, AdapterCases, AttentionCases,
+                   PictureCases, RefusalCases, LargeCases}) {
     for (Case& one : of(extent)) all.push_back(std::move(one));
   }
   return all;

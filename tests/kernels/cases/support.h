@@ -56,8 +56,10 @@ enum class Extent { kSmall, kFull };
 std::vector<Case> RowNormCases(Extent extent);
 std::vector<Case> TokenCases(Extent extent);
 std::vector<Case> LinearCases(Extent extent);
+std::vector<Case> AdapterCases(Extent extent);
 std::vector<Case> AttentionCases(Extent extent);
 std::vector<Case> PictureCases(Extent extent);
+std::vector<Case> RefusalCases(Extent extent);
 // Tensors of more than 2^31 elements; nothing with kSmall.
 std::vector<Case> LargeCases(Extent extent);
 std::vector<Case> AllCases(Extent extent);

@@ -391,7 +391,7 @@ TEST_F(LinearTest, RefusesWhatDoesNotFit) {
 
   const int32_t adapters = 1;
   batch.mutable_batch().adapter_count = &adapters;
-  EXPECT_THAT(refused(good, *batch), ::testing::HasSubstr("none are resident"));
+  EXPECT_THAT(refused(good, *batch), ::testing::HasSubstr("CPU backend does not apply"));
   batch.mutable_batch().adapter_count = nullptr;
 
   batch.live_rows() = 11;
