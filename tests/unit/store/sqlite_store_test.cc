@@ -22,7 +22,6 @@
 namespace darkroom {
 namespace {
 
-using ::darkroom::testing::MakeEvent;
 using ::darkroom::testing::MakeGeneration;
 using ::darkroom::testing::NameOf;
 using ::darkroom::testing::TempFolder;
@@ -123,7 +122,7 @@ TEST_F(SqliteStoreTest, MakesItsFolderForItselfAlone) {
   SqliteStoreOptions options;
   options.free_bytes_min = 0;
   ASSERT_TRUE(OpenSqliteStore(path, options).ok());
-  struct stat info;
+  struct stat info {};
   ASSERT_EQ(::stat(path.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0700);
 
