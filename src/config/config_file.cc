@@ -83,7 +83,7 @@ class Reader {
     return ReadScalar(node, path, field, message);
   }
 
-  // Only lists of messages: config.proto has no other.
+  // Lists of messages or of text: config.proto has no other.
   absl::Status ReadList(const YAML::Node& node, const std::string& path,
                         const FieldDescriptor& field, Message& message) {
     if (!node.IsSequence()) {
@@ -99,6 +99,11 @@ class Reader {
     for (const YAML::Node& element : node) {
       const std::string element_path = absl::StrCat(path, "[", index++, "]");
       file_.lines[element_path] = LineOf(element.Mark());
+      if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) {
+        if (!element.IsScalar()) return FailNotSingle(element, element_path);
+        message.GetReflection()->AddString(&message, &field, element.Scalar());
+        continue;
+      }
       Message* added = message.GetReflection()->AddMessage(&message, &field);
       if (auto status = ReadMessage(element, element_path, *added); !status.ok()) return status;
     }
@@ -107,10 +112,7 @@ class Reader {
 
   absl::Status ReadScalar(const YAML::Node& node, const std::string& path,
                           const FieldDescriptor& field, Message& message) {
-    if (!node.IsScalar()) {
-      return Fail(node, "CONFIG_VALUE_INVALID", path,
-                  absl::StrCat(path, " must be a single value"));
-    }
+    if (!node.IsScalar()) return FailNotSingle(node, path);
     const std::string& text = node.Scalar();
     // yaml-cpp gives a quoted scalar the tag "!", a plain one "?".
     const bool quoted = node.Tag() == "!";
@@ -130,6 +132,10 @@ class Reader {
       default:
         return ReadInteger(node, path, quoted ? std::string() : text, field, message);
     }
+  }
+
+  absl::Status FailNotSingle(const YAML::Node& node, const std::string& path) {
+    return Fail(node, "CONFIG_VALUE_INVALID", path, absl::StrCat(path, " must be a single value"));
   }
 
   absl::Status ReadInteger(const YAML::Node& node, const std::string& path,

@@ -28,8 +28,9 @@ absl::Span<const IntegerField> IntegerFields() {
                                              kAssetBytes,          kUploadBytes,
                                              kAssetRetentionHours, kDedicatedWorkers,
                                              kTenantGenerations,   kTenantRunning,
-                                             kTenantBurst,         kBurstSeconds,
-                                             kDecisionLogBytes};
+                                             kTenantBurst,         kTenantPixels,
+                                             kTenantSteps,         kTenantAssetBytes,
+                                             kBurstSeconds,        kDecisionLogBytes};
   return kFields;
 }
 
