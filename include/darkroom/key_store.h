@@ -25,6 +25,8 @@ class KeyStore {
   virtual absl::StatusOr<std::vector<v1::ApiKeyRecord>> AllKeys() = 0;
   // Of one tenant ("tenants/{tenant}"), or of the whole server when that is empty.
   virtual absl::StatusOr<int64_t> CountKeys(const std::string& tenant) = 0;
+  // Removes all of one tenant's; their names.
+  virtual absl::StatusOr<std::vector<std::string>> RemoveKeysOf(const std::string& tenant) = 0;
   // Removes keys that were revoked or expired before `before`; their names.
   virtual absl::StatusOr<std::vector<std::string>> PurgeKeys(absl::Time before) = 0;
 };

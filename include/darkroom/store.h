@@ -11,6 +11,7 @@
 #include "absl/types/span.h"
 #include "darkroom/asset_store.h"
 #include "darkroom/key_store.h"
+#include "darkroom/tenant_store.h"
 #include "darkroom/v1/generation.pb.h"
 
 namespace darkroom {
@@ -98,6 +99,8 @@ class GenerationStore {
   virtual AssetStore& assets() = 0;
   // The API keys, likewise.
   virtual KeyStore& keys() = 0;
+  // The tenants, likewise.
+  virtual TenantStore& tenants() = 0;
 };
 
 }  // namespace darkroom

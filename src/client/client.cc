@@ -127,14 +127,12 @@ struct Client::Connection {
   }
 
   template <typename Response, typename Stub, typename Request>
-  absl::StatusOr<Response> Unary(Stub& stub,
-                                 grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
-                                                              Response*),
-                                 const Request& request) const {
+  absl::StatusOr<Response> Unary(
+      Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+      const Request& request, int seconds = client_limits::kUnaryDeadlineSeconds) const {
     grpc::ClientContext context;
     Name(context);
-    context.set_deadline(std::chrono::system_clock::now() +
-                         std::chrono::seconds(client_limits::kUnaryDeadlineSeconds));
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(seconds));
     Response response;
     const grpc::Status status = (stub.*method)(&context, request, &response);
     if (!status.ok()) return FromGrpc(status);
@@ -300,6 +298,46 @@ absl::StatusOr<v1::ServerInfo> Client::GetServerInfo() {
 absl::StatusOr<v1::GetStatusResponse> Client::GetStatus() {
   return connection_->Unary<v1::GetStatusResponse>(
       *connection_->admin, &v1::ServerAdminService::Stub::GetStatus, v1::GetStatusRequest());
+}
+
+absl::StatusOr<v1::Tenant> Client::CreateTenant(const v1::CreateTenantRequest& request) {
+  return connection_->Unary<v1::Tenant>(*connection_->tenants,
+                                        &v1::TenantAdminService::Stub::CreateTenant, request);
+}
+
+absl::StatusOr<v1::Tenant> Client::GetTenant(const std::string& name) {
+  v1::GetTenantRequest request;
+  request.set_name(name);
+  return connection_->Unary<v1::Tenant>(*connection_->tenants,
+                                        &v1::TenantAdminService::Stub::GetTenant, request);
+}
+
+absl::StatusOr<std::vector<v1::Tenant>> Client::ListTenants() {
+  std::vector<v1::Tenant> tenants;
+  v1::ListTenantsRequest request;
+  request.set_page_size(client_limits::kTenantsPerPage);
+  for (int page = 0; page < client_limits::kTenantPagesMax; ++page) {
+    auto response = connection_->Unary<v1::ListTenantsResponse>(
+        *connection_->tenants, &v1::TenantAdminService::Stub::ListTenants, request);
+    if (!response.ok()) return response.status();
+    for (v1::Tenant& tenant : *response->mutable_tenants()) tenants.push_back(std::move(tenant));
+    if (response->next_page_token().empty()) break;
+    request.set_page_token(response->next_page_token());
+  }
+  return tenants;
+}
+
+absl::StatusOr<v1::Tenant> Client::UpdateTenant(const v1::UpdateTenantRequest& request) {
+  return connection_->Unary<v1::Tenant>(*connection_->tenants,
+                                        &v1::TenantAdminService::Stub::UpdateTenant, request);
+}
+
+absl::Status Client::DeleteTenant(const v1::DeleteTenantRequest& request) {
+  return connection_
+      ->Unary<google::protobuf::Empty>(*connection_->tenants,
+                                       &v1::TenantAdminService::Stub::DeleteTenant, request,
+                                       client_limits::kTransferDeadlineSeconds)
+      .status();
 }
 
 absl::StatusOr<v1::CreateApiKeyResponse> Client::CreateApiKey(const v1::ApiKey& key) {

@@ -83,6 +83,15 @@ class Client {
   absl::StatusOr<v1::ServerInfo> GetServerInfo();
   absl::StatusOr<v1::GetStatusResponse> GetStatus();
 
+  // Tenants.
+  absl::StatusOr<v1::Tenant> CreateTenant(const v1::CreateTenantRequest& request);
+  absl::StatusOr<v1::Tenant> GetTenant(const std::string& name);
+  // All pages.
+  absl::StatusOr<std::vector<v1::Tenant>> ListTenants();
+  absl::StatusOr<v1::Tenant> UpdateTenant(const v1::UpdateTenantRequest& request);
+  // Waits for the end of all that the tenant has, as the transfers below do.
+  absl::Status DeleteTenant(const v1::DeleteTenantRequest& request);
+
   // Keys. `tenant`: "tenants/{tenant}", or empty for all that the caller may see.
   absl::StatusOr<v1::CreateApiKeyResponse> CreateApiKey(const v1::ApiKey& key);
   absl::StatusOr<std::vector<v1::ApiKey>> ListApiKeys(const std::string& tenant);

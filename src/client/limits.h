@@ -18,6 +18,9 @@ inline constexpr int kModelPagesMax = 100;
 // Keys on a page, and pages read when all keys are asked for.
 inline constexpr int kKeysPerPage = 1000;
 inline constexpr int kKeyPagesMax = 100;
+// The same of tenants, which are larger.
+inline constexpr int kTenantsPerPage = 500;
+inline constexpr int kTenantPagesMax = 100;
 // A connection that carries nothing is tested this often, so that a dead server is noticed.
 inline constexpr int kKeepaliveIntervalMs = 20'000;
 

@@ -270,6 +270,7 @@ absl::StatusOr<Config> ResolveConfig(const v1::DaemonConfig& proto,
                              ? environment.program_directory + "/darkroom-media"
                              : proto.media().program();
   if (auto status = ResolveIntegers(proto, environment, config); !status.ok()) return status;
+  if (auto status = CheckTenantModels(config); !status.ok()) return status;
   if (!proto.has_authentication()) return config;
   auto authentication = ResolveAuthentication(proto, config);
   if (!authentication.ok()) return authentication.status();

@@ -91,6 +91,10 @@ struct Config {
     int32_t running_max = 0;            // 0: no bound
     double generations_per_second = 0;  // 0: no bound
     int32_t generations_burst = 1;
+    int64_t pixels_max = 0;                // 0: no bound
+    int32_t steps_max = 0;                 // 0: no bound
+    int64_t asset_bytes_max = 0;           // 0: limits.asset_bytes_per_tenant
+    std::vector<std::string> models;       // names; empty: all
     std::optional<double> budget_seconds;  // none: no bound
   };
   struct Log {

@@ -28,8 +28,10 @@ absl::Span<const IntegerField> IntegerFields() {
                                              kAssetBytes,          kUploadBytes,
                                              kAssetRetentionHours, kDedicatedWorkers,
                                              kTenantGenerations,   kTenantRunning,
-                                             kTenantBurst,         kBurstSeconds,
-                                             kDecisionLogBytes,    kQuantumMilliseconds};
+                                             kTenantBurst,         kTenantPixels,
+                                             kTenantSteps,         kTenantAssetBytes,
+                                             kBurstSeconds,        kDecisionLogBytes,
+                                             kQuantumMilliseconds};
   return kFields;
 }
 

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "base/limits.h"
 
 namespace darkroom {
 
@@ -45,10 +46,16 @@ inline constexpr IntegerField kUploadBytes{"limits.upload_bytes_max", int64_t{1}
                                            int64_t{256} << 20, int64_t{32} << 20};
 
 inline constexpr IntegerField kDedicatedWorkers{"tenants[].dedicated_workers", 0, 64, 0};
-inline constexpr IntegerField kTenantGenerations{"tenants[].generations_max", 1, 1'000'000,
-                                                 std::nullopt};
-inline constexpr IntegerField kTenantRunning{"tenants[].running_max", 1, 16'384, std::nullopt};
-inline constexpr IntegerField kTenantBurst{"tenants[].generations_burst", 1, 1'000'000, 1};
+inline constexpr IntegerField kTenantGenerations{"tenants[].generations_max", 1,
+                                                 kTenantGenerationsMax, std::nullopt};
+inline constexpr IntegerField kTenantRunning{"tenants[].running_max", 1, kTenantRunningMax,
+                                             std::nullopt};
+inline constexpr IntegerField kTenantBurst{"tenants[].generations_burst", 1, kTenantBurstMax, 1};
+inline constexpr IntegerField kTenantPixels{"tenants[].pixels_max", 1, kTenantPixelsMax,
+                                            std::nullopt};
+inline constexpr IntegerField kTenantSteps{"tenants[].steps_max", 1, kTenantStepsMax, std::nullopt};
+inline constexpr IntegerField kTenantAssetBytes{"tenants[].asset_bytes_max", kTenantAssetBytesMin,
+                                                kTenantAssetBytesMax, std::nullopt};
 
 // The same for a field of real numbers.
 struct RealField {
@@ -58,10 +65,11 @@ struct RealField {
   std::optional<double> default_value;  // none: no such bound
 };
 
-inline constexpr RealField kTenantWeight{"tenants[].weight", 0.001, 1e6, 1};
-inline constexpr RealField kTenantRate{"tenants[].generations_per_second", 0.001, 1e6,
-                                       std::nullopt};
-inline constexpr RealField kTenantBudget{"tenants[].budget_seconds", 0, 1e9, std::nullopt};
+inline constexpr RealField kTenantWeight{"tenants[].weight", kTenantWeightMin, kTenantWeightMax, 1};
+inline constexpr RealField kTenantRate{"tenants[].generations_per_second", kTenantRateMin,
+                                       kTenantRateMax, std::nullopt};
+inline constexpr RealField kTenantBudget{"tenants[].budget_seconds", 0, kTenantBudgetSecondsMax,
+                                         std::nullopt};
 
 // Every one of them.
 absl::Span<const IntegerField> IntegerFields();

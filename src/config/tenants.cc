@@ -55,8 +55,8 @@ const std::array<std::string, 3>& Isolations() {
 absl::Status ResolveNumbers(const v1::TenantConfig& proto, const std::string& path,
                             Config::Tenant& tenant) {
   absl::Status status;
-  const auto integer = [&](const IntegerField& field, const char* name, bool has, int32_t given,
-                           int32_t& value) {
+  const auto integer = [&](const IntegerField& field, const char* name, bool has, auto given,
+                           auto& value) {
     if (!has) return;
     value = given;
     if (status.ok()) status = CheckRange(field, given, absl::StrCat(path, ".", name));
@@ -78,6 +78,11 @@ absl::Status ResolveNumbers(const v1::TenantConfig& proto, const std::string& pa
        proto.generations_per_second(), tenant.generations_per_second);
   integer(kTenantBurst, "generations_burst", proto.has_generations_burst(),
           proto.generations_burst(), tenant.generations_burst);
+  integer(kTenantPixels, "pixels_max", proto.has_pixels_max(), proto.pixels_max(),
+          tenant.pixels_max);
+  integer(kTenantSteps, "steps_max", proto.has_steps_max(), proto.steps_max(), tenant.steps_max);
+  integer(kTenantAssetBytes, "asset_bytes_max", proto.has_asset_bytes_max(),
+          proto.asset_bytes_max(), tenant.asset_bytes_max);
   if (proto.has_budget_seconds()) {
     real(kTenantBudget, "budget_seconds", true, proto.budget_seconds(),
          tenant.budget_seconds.emplace());
@@ -112,6 +117,11 @@ absl::StatusOr<Config::Tenant> ResolveTenant(const v1::TenantConfig& proto, cons
   if (!isolation.ok()) return isolation.status();
   tenant.isolation = static_cast<Config::Isolation>(*isolation);
   if (auto status = ResolveNumbers(proto, path, tenant); !status.ok()) return status;
+  if (proto.models_size() > kTenantModelsMax) {
+    return Invalid(path + ".models", absl::StrCat(proto.models_size(), " entries long"),
+                   absl::StrCat("may have up to ", kTenantModelsMax));
+  }
+  tenant.models.assign(proto.models().begin(), proto.models().end());
   const bool dedicated = tenant.isolation == Config::Isolation::kDedicated;
   if (dedicated != (tenant.dedicated_workers > 0)) {
     return Invalid(path + ".dedicated_workers", absl::StrCat(tenant.dedicated_workers),
@@ -148,6 +158,22 @@ absl::StatusOr<std::vector<Config::Tenant>> ResolveTenants(const v1::DaemonConfi
     tenants.push_back(std::move(local));
   }
   return tenants;
+}
+
+absl::Status CheckTenantModels(const Config& config) {
+  std::vector<std::string> served;
+  for (const auto& model : config.models) served.push_back(model.name);
+  for (size_t i = 0; i < config.tenants.size(); ++i) {
+    const auto& models = config.tenants[i].models;
+    for (size_t j = 0; j < models.size(); ++j) {
+      if (std::find(served.begin(), served.end(), models[j]) != served.end()) continue;
+      return Invalid(
+          absl::StrCat("tenants[", i, "].models[", j, "]"), Shown(models[j]),
+          absl::StrCat("must be the name of one of the models; nearest: \"",
+                       NearestNames(models[j], served, kConfigSuggestionsMax).front(), "\""));
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace darkroom

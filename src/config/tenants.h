@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "config/config.h"
 #include "darkroom/v1/config.pb.h"
@@ -14,5 +15,8 @@ namespace darkroom {
 // unknown class or isolation level, a dedicated tenant without workers of its own).
 absl::StatusOr<std::vector<Config::Tenant>> ResolveTenants(const v1::DaemonConfig& proto,
                                                            int32_t generations_max);
+
+// INVALID_ARGUMENT (CONFIG_VALUE_INVALID) when a tenant has a model that there is not.
+absl::Status CheckTenantModels(const Config& config);
 
 }  // namespace darkroom

@@ -79,6 +79,11 @@ absl::Status Draining() {
       .RetryAfter(absl::Seconds(1));
 }
 
+absl::Status TenantDeleted() {
+  return Error(absl::StatusCode::kFailedPrecondition, "TENANT_DELETED",
+               "the tenant was deleted with all that it had");
+}
+
 absl::Status StoreBroken() {
   return Error(absl::StatusCode::kUnavailable, "STORE_BROKEN",
                "the server cannot write its store and accepts nothing until it is restarted")

@@ -17,6 +17,9 @@ namespace darkroom::engine {
 absl::Status Draining();
 absl::Status StoreBroken();
 
+// FAILED_PRECONDITION (TENANT_DELETED): how the generations of a tenant end with it.
+absl::Status TenantDeleted();
+
 // The class that the request names, or the tenant's own.
 scheduler::ServiceClass ClassOf(const v1::GenerateRequest& request, const TenantPolicy& policy);
 // PERMISSION_DENIED (SERVICE_CLASS_NOT_ALLOWED) when it asks for more than the tenant may.

@@ -58,17 +58,14 @@ void Controller::Start(Now now, Commands& commands) {
   media.plans_in_flight_max = config_.media_threads;
   Schedule(scheduler::ReplicaAttached{kMediaReplica, media}, now, commands);
   for (const TenantPolicy& policy : config_.tenants) {
-    const scheduler::TenantId id = tenants_.IdOf(policy.name);
-    Schedule(scheduler::TenantWeight{id, policy.weight}, now, commands);
-    // How many wait and how fast they come is for generations, which tenants_ counts.
-    Schedule(scheduler::TenantLimits{id, 0, policy.running_max, 0, 1}, now, commands);
-    budgets_.SetBudget(id, policy.budget_seconds);
+    TellPolicy(tenants_.IdOf(policy.name), now, commands);
   }
   fleet_.StartDue(now.mono_ns, commands);
 }
 
 void Controller::Handle(Event event, Now now, Commands& commands) {
   std::visit([&](auto& e) { On(std::move(e), now, commands); }, event);
+  ReportTenantsGone(now, commands);
   ReportDrained(commands);
 }
 
@@ -78,6 +75,7 @@ void Controller::On(Recovered event, Now now, Commands& commands) {
   for (Recovered::Item& item : event.items) {
     const std::string name = item.generation.name();
     GenerationRecord& record = generations_[name];
+    record.stored = true;
     record.generation = std::move(item.generation);
     const auto parsed = GenerationName::Parse(name, "name");
     record.tenant = parsed.ok() ? parsed->tenant : "";

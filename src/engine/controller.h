@@ -85,6 +85,9 @@ class Controller {
   void On(WorkerSaid event, Now now, Commands& commands);
   void On(WorkerGone event, Now now, Commands& commands);
   void On(MediaDone event, Now now, Commands& commands);
+  // Tenants (controller_tenants.cc).
+  void On(TenantChanged event, Now now, Commands& commands);
+  void On(TenantGone event, Now now, Commands& commands);
   // Pictures (controller_pictures.cc).
   void On(InputsPrepared event, Now now, Commands& commands);
   void On(PreviewEncoded event, Now now, Commands& commands);
@@ -134,6 +137,11 @@ class Controller {
   void PublishProgress(GenerationRecord& record, const JobRecord& job, scheduler::JobId id, Now now,
                        Commands& commands);
   void FillUsage(GenerationRecord& record);
+
+  // ---- tenants (controller_tenants.cc) ----
+  void TellPolicy(scheduler::TenantId id, Now now, Commands& commands);
+  // Answers who waits for a tenant's end.
+  void ReportTenantsGone(Now now, Commands& commands);
 
   // ---- pictures (controller_pictures.cc) ----
   // RESOURCE_EXHAUSTED (INPUTS_FULL) when there is no room for them.
@@ -197,6 +205,8 @@ class Controller {
   // Of plans_, those that their workers were asked to give back and have not answered for.
   std::set<std::pair<scheduler::ReplicaId, uint64_t>> revoking_;
   std::map<WriteId, PendingWrite> writes_;
+  // Who waits until a tenant has nothing left, by tenant.
+  std::multimap<std::string, CallId> leaving_;
   // Generations whose model no worker has loaded yet.
   std::vector<std::string> parked_;
 

@@ -91,6 +91,7 @@ void Controller::On(CreateDone event, Now now, Commands& commands) {
     return;
   }
   GenerationRecord& record = generations_.at(made);
+  record.stored = true;
   record.generation = std::move(event.result->generation);
   commands.push_back(OpenTopic{made, {}});
   const std::vector<scheduler::JobId> held = record.jobs;
@@ -102,6 +103,7 @@ void Controller::On(CreateDone event, Now now, Commands& commands) {
   }
   commands.push_back(Publish{made, std::make_shared<v1::GenerateEvent>(std::move(event.queued))});
   commands.push_back(Reply{event.call, record.generation});
+  if (tenants_.removed(record.tenant)) Fail(record, TenantDeleted(), now, commands);
 }
 
 void Controller::On(EstimateReceived event, Now now, Commands& commands) {

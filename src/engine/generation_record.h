@@ -33,6 +33,8 @@ struct GenerationRecord {
   int outputs_left = 0;
   // Of its outputs, ended ones included; held by the scheduler until the creation is durable.
   std::vector<scheduler::JobId> jobs;
+  // The store has it; before that nothing of it may be written.
+  bool stored = false;
   // The pictures to start from; given back when it ends.
   JobInputs inputs;
   // They are being decoded again after a restart.

@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/error.h"
 #include "base/resource_name.h"
 #include "base/sha256.h"
@@ -24,7 +25,7 @@ absl::Status Busy() {
 
 LocalAssets::LocalAssets(Options options, StoreThread& store, BlobStore& blobs,
                          PictureDecoder& decoder, Clock& clock)
-    : options_(options),
+    : options_(std::move(options)),
       store_(store),
       blobs_(blobs),
       decoder_(decoder),
@@ -77,15 +78,24 @@ absl::StatusOr<v1::Asset> LocalAssets::Store(const std::string& tenant, const Pa
   asset.set_height(picture.height);
   asset.set_has_alpha(picture.has_alpha);
   const std::string key = AssetBlobKey(tenant, sha256);
+  // Also whether there is such a tenant any more: what is stored here while it is being deleted
+  // would be found by a later one of the same name.
+  if (const auto quota = options_.quota_bytes(tenant); !quota.ok()) return quota.status();
   if (absl::Status put = blobs_.Put(key, bytes.bytes()); !put.ok()) return put;
   auto stored = std::make_shared<absl::StatusOr<v1::Asset>>(absl::InternalError("not run"));
-  absl::Status written = Write([this, asset, stored](AssetStore& store) {
-    *stored = store.PutAsset(asset, clock_.WallTime(), Expiry(), options_.quota_bytes);
+  absl::Status written = Write([this, tenant, asset, stored](AssetStore& store) -> absl::Status {
+    const auto quota = options_.quota_bytes(tenant);
+    if (!quota.ok()) return quota.status();
+    *stored = store.PutAsset(asset, clock_.WallTime(), Expiry(), *quota);
     return stored->status();
   });
   if (written.ok()) return *stored;
-  // Only refused when the tenant did not have it: nothing else names these bytes.
-  if (ErrorReason(written) == "ASSET_QUOTA_EXCEEDED") blobs_.Delete(key).IgnoreError();
+  // Only refused when the tenant did not have it, or is gone itself: nothing else names these
+  // bytes.
+  const std::string reason = ErrorReason(written);
+  if (reason == "ASSET_QUOTA_EXCEEDED" || reason == "TENANT_NOT_FOUND") {
+    blobs_.Delete(key).IgnoreError();
+  }
   return written;
 }
 
@@ -148,6 +158,13 @@ void LocalAssets::DeleteAsset(const std::string& tenant, const std::string& sha2
         return deleted;
       },
       std::move(done));
+}
+
+void LocalAssets::DeleteTenantBytes(const std::string& tenant, Done<absl::Status> done) {
+  // Behind every upload that was under way.
+  queue_.Post([this, tenant, done = std::move(done)]() mutable {
+    std::move(done)(blobs_.Delete(absl::StrCat("tenants/", tenant)));
+  });
 }
 
 void LocalAssets::Purge() {

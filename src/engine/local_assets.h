@@ -22,7 +22,8 @@ class LocalAssets final : public Assets {
  public:
   struct Options {
     int64_t retention_ns = 24LL * 3600 * 1'000'000'000;  // after the last use
-    int64_t quota_bytes = int64_t{1} << 30;              // of one tenant
+    // Bytes of one tenant's; its error refuses the upload. Called on any thread, must not block.
+    std::function<absl::StatusOr<int64_t>(const std::string& tenant)> quota_bytes;
   };
   // All must outlive it; it must go before `store` stops.
   LocalAssets(Options options, StoreThread& store, BlobStore& blobs, PictureDecoder& decoder,
@@ -38,6 +39,10 @@ class LocalAssets final : public Assets {
                  Done<absl::StatusOr<Payload>> done) override;
   void DeleteAsset(const std::string& tenant, const std::string& sha256,
                    Done<absl::Status> done) override;
+
+  // Deletes the bytes of everything that the tenant has, generations included; records are the
+  // caller's to delete, afterwards. Thread-safe, never blocks; `done` runs as other callbacks do.
+  void DeleteTenantBytes(const std::string& tenant, Done<absl::Status> done);
 
   // Deletes what has expired; to be called now and then. Never blocks.
   void Purge();

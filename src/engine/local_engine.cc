@@ -511,6 +511,19 @@ void LocalEngine::DeleteGeneration(const std::string& name, Callback<absl::Statu
                            });
 }
 
+void LocalEngine::SetTenant(TenantPolicy policy) {
+  // Not refused: it is durable, and operators are few.
+  events_.Push(TenantChanged{std::move(policy)});
+}
+
+void LocalEngine::RemoveTenant(const std::string& tenant, Callback<absl::Status> done) {
+  const CallId call = AddCall(
+      GenerationCallback([done = std::move(done)](absl::StatusOr<v1::Generation> result) mutable {
+        std::move(done)(result.status());
+      }));
+  events_.Push(TenantGone{call, tenant});
+}
+
 void LocalEngine::ReadOutput(const std::string& name, int index,
                              Callback<absl::StatusOr<Payload>> done) {
   auto shared_done = std::make_shared<Callback<absl::StatusOr<Payload>>>(std::move(done));

@@ -66,6 +66,12 @@ class LocalEngine final : public Engine, public WorkerSink {
 
   // `unfinished`: what the store held at start.
   void Start(WorkerPool& workers, Recovered unfinished);
+  // A tenant is treated so from the next call on. Thread-safe; never blocks.
+  void SetTenant(TenantPolicy policy);
+  // Ends all that the tenant has, and takes nothing more from it until SetTenant names it again;
+  // done when nothing of it is left. Likewise.
+  void RemoveTenant(const std::string& tenant, Callback<absl::Status> done);
+
   // Refuses new work; on_drained once all that was accepted has ended.
   void Drain();
   // Ends the threads. Generations that run go on at the next start.

@@ -16,6 +16,7 @@
 #include "darkroom/v1/admin.pb.h"
 #include "darkroom/v1/worker.pb.h"
 #include "darkroom/worker_pool.h"
+#include "engine/tenant_book.h"
 
 // What the control thread is told and what it orders. Values only: the controller that turns one
 // into the other holds no socket, thread or clock.
@@ -112,13 +113,23 @@ struct PreviewEncoded {
   int32_t step = 0;
   std::string png;
 };
+// A tenant is treated so from now on.
+struct TenantChanged {
+  TenantPolicy policy;
+};
+// All that the tenant has waiting or running ends as failed, and nothing more is taken from it.
+// Answered by Reply once nothing of it is left; the generation in it is empty.
+struct TenantGone {
+  CallId call = 0;
+  std::string tenant;
+};
 struct DrainRequested {};
 struct Tick {};
 
-using Event =
-    std::variant<SubmitReceived, EstimateReceived, StatusReceived, CancelReceived, DeleteReceived,
-                 StreamsGone, StreamsBack, Recovered, CreateDone, UpdateDone, WorkerSaid,
-                 WorkerGone, MediaDone, InputsPrepared, PreviewEncoded, DrainRequested, Tick>;
+using Event = std::variant<SubmitReceived, EstimateReceived, StatusReceived, CancelReceived,
+                           DeleteReceived, StreamsGone, StreamsBack, Recovered, CreateDone,
+                           UpdateDone, WorkerSaid, WorkerGone, MediaDone, InputsPrepared,
+                           PreviewEncoded, TenantChanged, TenantGone, DrainRequested, Tick>;
 
 // ---- commands ----
 

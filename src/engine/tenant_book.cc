@@ -38,14 +38,29 @@ scheduler::TenantId TenantBook::IdOf(const std::string& name) {
   const auto [it, inserted] =
       ids_.try_emplace(name, static_cast<scheduler::TenantId>(tenants_.size() + 1));
   if (inserted) {
-    tenants_.push_back({otherwise_, 0, std::nullopt});
+    tenants_.push_back({otherwise_, 0, false, std::nullopt});
     tenants_.back().policy.name = name;
   }
   return it->second;
 }
 
+scheduler::TenantId TenantBook::Set(TenantPolicy policy) {
+  const scheduler::TenantId id = IdOf(policy.name);
+  Tenant& tenant = tenants_[id - 1];
+  const bool same_rate = policy.generations_per_second == tenant.policy.generations_per_second &&
+                         policy.generations_burst == tenant.policy.generations_burst;
+  // What it has used of its rate stays used when only something else changes.
+  if (!same_rate || tenant.removed) tenant.bucket.reset();
+  tenant.policy = std::move(policy);
+  tenant.removed = false;
+  return id;
+}
+
 absl::Status TenantBook::MayEnter(const std::string& name, int64_t now_ns) {
   Tenant& tenant = At(name);
+  if (tenant.removed) {
+    return Error(absl::StatusCode::kNotFound, "TENANT_NOT_FOUND", "there is no such tenant");
+  }
   if (tenant.live >= tenant.policy.generations_max) {
     return QueueFull(tenant.policy.generations_max);
   }

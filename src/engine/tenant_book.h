@@ -41,11 +41,18 @@ class TenantBook {
   // REQUIRES: IdOf was asked for it.
   const TenantPolicy& PolicyOf(scheduler::TenantId id) const { return tenants_[id - 1].policy; }
 
+  // From now on the tenant is treated so, also when it was removed before.
+  scheduler::TenantId Set(TenantPolicy policy);
+  // From now on nothing more is taken from it.
+  void Remove(const std::string& name) { At(name).removed = true; }
+  bool removed(const std::string& name) { return At(name).removed; }
+
   // Tenants that are known; their numbers are 1 to this.
   size_t size() const { return tenants_.size(); }
 
   // Whether the tenant may have one more generation now. RESOURCE_EXHAUSTED with a retry time:
-  // QUEUE_FULL, TENANT_RATE. What is refused changes nothing; what is not counts until Leave.
+  // QUEUE_FULL, TENANT_RATE. NOT_FOUND (TENANT_NOT_FOUND) for one that was removed. What is refused
+  // changes nothing; what is not counts until Leave.
   absl::Status Enter(const std::string& name, int64_t now_ns);
   // As Enter would, without counting.
   absl::Status MayEnter(const std::string& name, int64_t now_ns);
@@ -58,6 +65,7 @@ class TenantBook {
   struct Tenant {
     TenantPolicy policy;
     int live = 0;  // creates under way included
+    bool removed = false;
     std::optional<scheduler::TokenBucket> bucket;
   };
   Tenant& At(const std::string& name) { return tenants_[IdOf(name) - 1]; }

@@ -16,6 +16,7 @@
 #include "gateway/paging.h"
 #include "gateway/parent.h"
 #include "gateway/reply_errors.h"
+#include "gateway/tenant_quotas.h"
 #include "gateway/text.h"
 #include "gateway/validation.h"
 
@@ -49,6 +50,15 @@ Api::Api(Engine& engine, Clock& clock, Options options)
       options_(std::move(options)),
       included_outputs_(limits::kIncludedOutputsBytesInFlightMax) {}
 
+std::shared_ptr<const v1::Tenant> Api::TenantOf(const Call& call) const {
+  auto tenant = options_.tenants->Find(call.caller.tenant);
+  return tenant != nullptr ? tenant : std::make_shared<const v1::Tenant>();
+}
+
+std::vector<v1::Model> Api::ModelsOf(const Call& call) const {
+  return ModelsFor(*TenantOf(call), engine_.Models());
+}
+
 Api::RequestKey Api::KeyOf(const Call& call, const v1::GenerateRequest& request) {
   if (request.validate_only() || !IsRequestId(request.request_id())) return {};
   return {call.caller.tenant, absl::AsciiStrToLower(request.request_id()), RequestHash(request)};
@@ -69,10 +79,14 @@ void Api::Resolve(const Call& call, v1::GenerateRequest request, const RequestKe
   if (absl::Status status = CheckParent(call, request.parent(), "parent"); !status.ok()) {
     return std::move(done)(status);
   }
-  const std::vector<v1::Model> models = engine_.Models();
+  const auto tenant = TenantOf(call);
+  const std::vector<v1::Model> models = ModelsFor(*tenant, engine_.Models());
   auto resolved = ResolveGenerateRequest(request, call.caller.tenant, models, options_.random,
                                          clock_.WallTime());
   if (!resolved.ok()) return std::move(done)(resolved.status());
+  if (absl::Status status = CheckRequestQuotas(*tenant, *resolved); !status.ok()) {
+    return std::move(done)(status);
+  }
   Engine::Submit submit;
   submit.tenant = call.caller.tenant;
   submit.request_hash = key.hash;
@@ -80,7 +94,14 @@ void Api::Resolve(const Call& call, v1::GenerateRequest request, const RequestKe
   const auto model = std::find_if(models.begin(), models.end(), [&](const v1::Model& candidate) {
     return candidate.name() == submit.request.model();
   });
-  GatherInputs(options_.pictures, *model, std::move(request), std::move(submit), std::move(done));
+  GatherInputs(options_.pictures, *model, std::move(request), std::move(submit),
+               [tenant, done = std::move(done)](absl::StatusOr<Engine::Submit> gathered) mutable {
+                 // Once more: a size that was left to a picture is known by now.
+                 absl::Status status = gathered.status();
+                 if (status.ok()) status = CheckRequestQuotas(*tenant, gathered->request);
+                 if (!status.ok()) return std::move(done)(status);
+                 std::move(done)(std::move(gathered));
+               });
 }
 
 void Api::CreateGeneration(CallPtr call, v1::CreateGenerationRequest request,
@@ -204,7 +225,7 @@ void Api::ListModels(CallPtr call, v1::ListModelsRequest request,
   const int page_size = CheckedPageSize(request.page_size(), errors);
   const std::string after = CheckedPageToken(request.page_token(), errors);
   if (!errors.empty()) return std::move(reply)(errors.ToStatus());
-  std::vector<v1::Model> models = engine_.Models();
+  std::vector<v1::Model> models = ModelsOf(*call);
   std::sort(models.begin(), models.end(),
             [](const v1::Model& a, const v1::Model& b) { return a.name() < b.name(); });
   // The token is the last name given, so that a model that comes or goes meanwhile shifts nothing.
@@ -221,7 +242,7 @@ void Api::ListModels(CallPtr call, v1::ListModelsRequest request,
 }
 
 void Api::GetModel(CallPtr call, v1::GetModelRequest request, Reply<v1::Model> reply) {
-  for (v1::Model& model : engine_.Models()) {
+  for (v1::Model& model : ModelsOf(*call)) {
     if (model.name() == request.name()) return std::move(reply)(std::move(model));
   }
   std::move(reply)(absl::Status(

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -16,6 +17,7 @@
 #include "gateway/event_feed.h"
 #include "gateway/input_gatherer.h"
 #include "google/protobuf/empty.pb.h"
+#include "tenancy/tenant_directory.h"
 
 namespace darkroom {
 
@@ -32,6 +34,8 @@ class Api {
     std::function<uint64_t()> random;
     // Must outlive all replies.
     PictureServices pictures;
+    // Whose limits requests are held to. Never null; must outlive all replies.
+    const TenantDirectory* tenants = nullptr;
   };
   Api(Engine& engine, Clock& clock, Options options);
 
@@ -71,6 +75,11 @@ class Api {
   };
   static RequestKey KeyOf(const Call& call, const v1::GenerateRequest& request);
 
+  // The caller's tenant; one without any limit where it has gone since the call came in, which the
+  // engine refuses.
+  std::shared_ptr<const v1::Tenant> TenantOf(const Call& call) const;
+  // Those that there are for the caller.
+  std::vector<v1::Model> ModelsOf(const Call& call) const;
   // The request with its defaults, after every check, and its pictures decoded; see
   // ResolveGenerateRequest and GatherInputs. Answers on the caller's thread unless there are any.
   void Resolve(const Call& call, v1::GenerateRequest request, const RequestKey& key,

@@ -10,12 +10,13 @@
 #include "absl/time/clock.h"
 #include "base/error.h"
 #include "base/logging.h"
+#include "base/tenant_key.h"
 #include "gateway/api.h"
 #include "gateway/asset_services.h"
 #include "gateway/call_gate.h"
 #include "gateway/grpc_services.h"
-#include "gateway/key_service.h"
 #include "gateway/listen_address.h"
+#include "gateway/tenant_admin_service.h"
 #include "google/protobuf/stubs/logging.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/resource_quota.h"
@@ -73,24 +74,31 @@ absl::Status CheckOptions(const Gateway::Options& options) {
 // Members in order of dependency: the gRPC servers go first.
 struct Gateway::Server {
   Server(Engine& engine, Clock& clock, const Options& options)
-      : loopback(options.tenants),
+      : local({kLocalTenant}),
+        directory(options.directory == nullptr ? local : *options.directory),
+        loopback(directory),
         gate(options.calls_max,
              options.authenticator == nullptr ? loopback : *options.authenticator),
-        api(engine, clock, {options.random ? options.random : SystemRandom, options.pictures}),
+        api(engine, clock,
+            {options.random ? options.random : SystemRandom, options.pictures, &directory}),
         asset_api(options.pictures.assets, options.upload_bytes_max),
         services(MakeGrpcServices(api, gate)) {
     services.push_back(MakeAssetService(asset_api, gate));
     admin_services.push_back(MakeServerAdminService(api, gate));
-    if (options.keys == nullptr) return;
-    key_api.emplace(*options.keys, options.tenants, clock);
-    admin_services.push_back(MakeKeyService(*key_api, gate));
+    if (options.keys == nullptr || options.tenants == nullptr) return;
+    key_api.emplace(*options.keys, directory, clock);
+    tenant_api.emplace(*options.tenants);
+    admin_services.push_back(MakeTenantAdminService(*tenant_api, *key_api, gate));
   }
 
+  const TenantDirectory local;
+  const TenantDirectory& directory;
   LoopbackAuthenticator loopback;
   CallGate gate;
   Api api;
   AssetApi asset_api;
   std::optional<KeyApi> key_api;
+  std::optional<TenantApi> tenant_api;
   std::vector<std::unique_ptr<grpc::Service>> services;
   std::vector<std::unique_ptr<grpc::Service>> admin_services;
   int port = 0;

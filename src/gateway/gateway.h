@@ -4,7 +4,6 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -12,9 +11,11 @@
 #include "darkroom/engine.h"
 #include "darkroom/keys.h"
 #include "darkroom/principal.h"
+#include "darkroom/tenants.h"
 #include "gateway/input_gatherer.h"
 #include "gateway/limits.h"
 #include "gateway/tls.h"
+#include "tenancy/tenant_directory.h"
 
 namespace darkroom {
 
@@ -31,14 +32,16 @@ class Gateway {
     // Of both. An address that is not loopback needs TLS and an authenticator.
     TlsFiles tls;
     // Says who calls; must outlive the gateway. Null: everyone is believed to be who they say,
-    // among `tenants` (LoopbackAuthenticator).
+    // among `directory` (LoopbackAuthenticator).
     const Authenticator* authenticator = nullptr;
-    // API keys, to be managed on the admin address; null for none. Must outlive the gateway.
+    // The tenants that there are, as of every call; must outlive the gateway. Null: "local".
+    const TenantDirectory* directory = nullptr;
+    // Tenants and API keys, to be managed on the admin address; null for none, and then both. Must
+    // outlive the gateway.
+    Tenants* tenants = nullptr;
     Keys* keys = nullptr;
     // Open calls, streams included; more are refused.
     int calls_max = gateway_limits::kCallsMaxDefault;
-    // The tenants that there are; "local" is always one.
-    std::vector<std::string> tenants;
     // 64 random bits for seeds that nobody chose; called on several threads at once. Unset: the
     // system's.
     std::function<uint64_t()> random;

@@ -79,11 +79,12 @@ absl::Status KeyApi::CheckTenant(const Call& call, const std::string& tenant) co
   FieldErrors errors;
   if (!SeesAll(call)) return CheckParent(call, tenant, "key.tenant");
   if (tenant.compare(0, sizeof(kTenants) - 1, kTenants) == 0 &&
-      tenants_.contains(tenant.substr(sizeof(kTenants) - 1))) {
+      tenants_.Has(tenant.substr(sizeof(kTenants) - 1))) {
     return absl::OkStatus();
   }
-  errors.Add("key.tenant", "TENANT_UNKNOWN", "names no tenant of this server",
-             "must be tenants/{tenant}, a tenant that the server's configuration names");
+  errors.Add(
+      "key.tenant", "TENANT_UNKNOWN", "names no tenant of this server",
+      "must be tenants/{tenant}, one of the server's configuration or made with CreateTenant");
   return errors.ToStatus();
 }
 

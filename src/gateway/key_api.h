@@ -2,15 +2,14 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "darkroom/engine.h"
 #include "darkroom/keys.h"
 #include "darkroom/v1/tenant.pb.h"
 #include "gateway/call.h"
+#include "tenancy/tenant_directory.h"
 
 namespace darkroom {
 
@@ -23,9 +22,9 @@ class KeyApi {
   using Reply = Callback<absl::StatusOr<T>>;
   using CallPtr = std::shared_ptr<Call>;
 
-  // `keys` and `clock` must outlive all replies. `tenants`: those that there are.
-  KeyApi(Keys& keys, const std::vector<std::string>& tenants, Clock& clock)
-      : keys_(keys), tenants_(tenants.begin(), tenants.end()), clock_(clock) {}
+  // All must outlive all replies.
+  KeyApi(Keys& keys, const TenantDirectory& tenants, Clock& clock)
+      : keys_(keys), tenants_(tenants), clock_(clock) {}
 
   void CreateApiKey(CallPtr call, v1::CreateApiKeyRequest request,
                     Reply<v1::CreateApiKeyResponse> reply);
@@ -42,7 +41,7 @@ class KeyApi {
   absl::Status CheckTenant(const Call& call, const std::string& tenant) const;
 
   Keys& keys_;
-  const absl::flat_hash_set<std::string> tenants_;
+  const TenantDirectory& tenants_;
   Clock& clock_;
 };
 

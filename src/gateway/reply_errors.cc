@@ -34,6 +34,7 @@ absl::Status ForClient(const absl::Status& status) {
   if (reason == "GENERATION_NOT_FOUND") return GenerationNotFound();
   if (reason == "ASSET_NOT_FOUND") return AssetNotFound();
   if (reason == "KEY_NOT_FOUND") return KeyNotFound();
+  if (reason == "TENANT_NOT_FOUND") return TenantNotFound();
   if (!reason.empty()) return status;
   spdlog::error("internal error hidden from a client: {}", status.ToString());
   return Error(absl::StatusCode::kInternal, "INTERNAL",

@@ -33,8 +33,8 @@ absl::Status GiveOperatorAKey(const Config& config, GenerationStore& store, KeyR
 
 }  // namespace
 
-absl::StatusOr<Access> OpenAccess(const Config& config, GenerationStore& store,
-                                  const Clock& clock) {
+absl::StatusOr<Access> OpenAccess(const Config& config, const TenantDirectory& tenants,
+                                  GenerationStore& store, const Clock& clock) {
   auto pepper = ReadOrMakeSecretFile(config.store.path + "/pepper", tenancy_limits::kSecretBytes);
   if (!pepper.ok()) return pepper.status();
   Access access;
@@ -43,7 +43,7 @@ absl::StatusOr<Access> OpenAccess(const Config& config, GenerationStore& store,
   if (!config.authentication) return access;
 
   CredentialAuthenticator::Options options;
-  for (const auto& tenant : config.tenants) options.tenants.push_back(tenant.name);
+  options.tenants = &tenants;
   if (config.authentication->api_keys) {
     options.keys = access.ring.get();
     absl::Status status = GiveOperatorAKey(config, store, *access.ring, clock);

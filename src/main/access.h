@@ -9,6 +9,7 @@
 #include "darkroom/principal.h"
 #include "darkroom/store.h"
 #include "tenancy/key_ring.h"
+#include "tenancy/tenant_directory.h"
 
 namespace darkroom {
 
@@ -21,7 +22,9 @@ struct Access {
 
 // Reads keys, pepper and files; makes the first operator's key where one is needed. Before the
 // store's thread starts. Errors are for the operator and name the file.
-absl::StatusOr<Access> OpenAccess(const Config& config, GenerationStore& store, const Clock& clock);
+// `tenants` and `clock` must outlive it.
+absl::StatusOr<Access> OpenAccess(const Config& config, const TenantDirectory& tenants,
+                                  GenerationStore& store, const Clock& clock);
 
 // "keys and tokens", for the line that tells where the daemon listens.
 std::string DescribeAccess(const Config& config);

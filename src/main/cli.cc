@@ -49,6 +49,7 @@ int Main(int argc, char** argv) {
   AddJobs(app, run);
   AddAssets(app, run);
   AddTop(app, run);
+  AddTenants(app, run);
   AddKeys(app, run);
   AddModels(app, run);
   AddEval(app, run);

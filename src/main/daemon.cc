@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -21,6 +22,7 @@
 #include "main/daemon_flags.h"
 #include "main/limits.h"
 #include "main/signals.h"
+#include "main/tenants.h"
 #include "main/version.h"
 #include "store/directory_blob_store.h"
 #include "store/sqlite_store.h"
@@ -28,6 +30,7 @@
 #include "supervisor/media_pool.h"
 #include "supervisor/supervisor.h"
 #include "tenancy/local_keys.h"
+#include "tenancy/local_tenants.h"
 
 namespace darkroom {
 namespace {
@@ -41,31 +44,8 @@ struct Wake {
   absl::Status status;
 };
 
-scheduler::ServiceClass ClassOf(Config::ServiceClass service_class) {
-  switch (service_class) {
-    case Config::ServiceClass::kGuaranteed:
-      return scheduler::ServiceClass::kGuaranteed;
-    case Config::ServiceClass::kTarget:
-      return scheduler::ServiceClass::kTarget;
-    case Config::ServiceClass::kBestEffort:
-      break;
-  }
-  return scheduler::ServiceClass::kBestEffort;
-}
-
-scheduler::Isolation IsolationOf(Config::Isolation isolation) {
-  switch (isolation) {
-    case Config::Isolation::kDedicated:
-      return scheduler::Isolation::kDedicated;
-    case Config::Isolation::kExclusiveBatch:
-      return scheduler::Isolation::kExclusiveBatch;
-    case Config::Isolation::kShared:
-      break;
-  }
-  return scheduler::Isolation::kShared;
-}
-
-engine::ControllerConfig ControllerConfigFrom(const Config& config, int64_t boot) {
+engine::ControllerConfig ControllerConfigFrom(const Config& config,
+                                              const TenantDirectory& directory, int64_t boot) {
   engine::ControllerConfig controller;
   for (const auto& model : config.models) {
     controller.fleet.models.push_back(
@@ -86,12 +66,13 @@ engine::ControllerConfig ControllerConfigFrom(const Config& config, int64_t boot
   controller.policy.priority =
       config.scheduler.goodput ? scheduler::Priority::kGoodput : scheduler::Priority::kStrict;
   controller.policy.burst_credit_ns = int64_t{config.scheduler.burst_seconds} * 1'000'000'000;
+  // Those of the configuration first: workers of their own are theirs by their place in the list.
   for (const auto& tenant : config.tenants) {
-    controller.tenants.push_back(
-        {tenant.name, tenant.weight, ClassOf(tenant.service_class), IsolationOf(tenant.isolation),
-         tenant.dedicated_workers, tenant.generations_max, tenant.running_max,
-         tenant.generations_per_second, static_cast<double>(tenant.generations_burst),
-         tenant.budget_seconds});
+    controller.tenants.push_back(PolicyOf(TenantOf(tenant), config.limits));
+  }
+  for (const auto& tenant : directory.List("", std::numeric_limits<int>::max())) {
+    if (tenant.source() != v1::Tenant::SOURCE_API) continue;
+    controller.tenants.push_back(PolicyOf(tenant, config.limits));
   }
   return controller;
 }
@@ -103,16 +84,49 @@ engine::CostBook ReadCostsOrNone(const std::string& path) {
   return {};
 }
 
-Gateway::Options GatewayOptionsFrom(const Config& config, const Access& access, Keys& keys) {
+engine::LocalEngineOptions EngineOptionsFrom(const Config& config, const TenantDirectory& directory,
+                                             int64_t boot) {
+  engine::LocalEngineOptions options;
+  options.controller = ControllerConfigFrom(config, directory, boot);
+  options.worker.program = config.workers.program;
+  options.worker.threads = config.workers.threads;
+  options.version = kVersion;
+  options.costs_path = config.store.path + "/costs";
+  options.controller.costs = ReadCostsOrNone(options.costs_path);
+  options.decision_folder = config.store.path + "/decisions";
+  options.decision_bytes_max = config.scheduler.decision_log_bytes;
+  return options;
+}
+
+engine::LocalAssets::Options AssetOptionsFrom(const Config& config,
+                                              const TenantDirectory& directory) {
+  engine::LocalAssets::Options options;
+  options.retention_ns = int64_t{config.store.asset_retention_hours} * 3600 * 1'000'000'000;
+  options.quota_bytes = [&directory, &config](const std::string& tenant) {
+    return AssetQuotaOf(directory, config.limits, tenant);
+  };
+  return options;
+}
+
+// How the engine and the pictures follow a change of tenants.
+LocalTenants::Followers FollowersOf(engine::LocalEngine& engine, engine::LocalAssets& assets,
+                                    const Config& config) {
+  return {
+      .changed =
+          [&](const v1::Tenant& tenant) { engine.SetTenant(PolicyOf(tenant, config.limits)); },
+      .stop = [&](const std::string& id, auto done) { engine.RemoveTenant(id, std::move(done)); },
+      .delete_bytes = [&](const std::string& id,
+                          auto done) { assets.DeleteTenantBytes(id, std::move(done)); }};
+}
+
+Gateway::Options GatewayOptionsFrom(const Config& config, const Access& access) {
   Gateway::Options options;
   options.address = config.listen.grpc;
   options.admin_address = config.listen.admin;
   const auto& tls = config.listen.tls;
   options.tls = {tls.certificate, tls.key, tls.client_ca, tls.require_client_certificate};
   options.authenticator = access.authenticator.get();
-  options.keys = &keys;
   options.calls_max = config.limits.calls_max;
-  for (const auto& tenant : config.tenants) options.tenants.push_back(tenant.name);
   options.upload_bytes_max = config.limits.upload_bytes_max;
   return options;
 }
@@ -208,29 +222,20 @@ absl::Status Run(const DaemonFlags& flags, Signals& signals) {
   int64_t boot = 0;
   engine::Recovered recovered;
   if (auto status = Recover(**sqlite, boot, recovered); !status.ok()) return status;
-  auto access = OpenAccess(config, **sqlite, Clock::Real());
+  TenantDirectory directory;
+  if (auto status = FillDirectory(config, **sqlite, directory); !status.ok()) return status;
+  auto access = OpenAccess(config, directory, **sqlite, Clock::Real());
   if (!access.ok()) return access.status();
   StoreThread store(*std::move(sqlite));
   LocalKeys keys(store, *access->ring, Clock::Real());
 
   auto pictures = std::make_unique<MediaPool>(MediaOptionsFrom(config));
-  engine::LocalAssets::Options asset_options;
-  asset_options.retention_ns = int64_t{config.store.asset_retention_hours} * 3600 * 1'000'000'000;
-  asset_options.quota_bytes = config.limits.asset_bytes_per_tenant;
-  auto assets = std::make_unique<engine::LocalAssets>(asset_options, store, **blobs, *pictures,
-                                                      Clock::Real());
+  auto assets = std::make_unique<engine::LocalAssets>(AssetOptionsFrom(config, directory), store,
+                                                      **blobs, *pictures, Clock::Real());
 
   // Shared with the signal thread, which lives longer than this function.
   const auto wakes = std::make_shared<BoundedQueue<Wake>>(kWakesMax);
-  engine::LocalEngineOptions options;
-  options.controller = ControllerConfigFrom(config, boot);
-  options.worker.program = config.workers.program;
-  options.worker.threads = config.workers.threads;
-  options.version = kVersion;
-  options.costs_path = config.store.path + "/costs";
-  options.controller.costs = ReadCostsOrNone(options.costs_path);
-  options.decision_folder = config.store.path + "/decisions";
-  options.decision_bytes_max = config.scheduler.decision_log_bytes;
+  engine::LocalEngineOptions options = EngineOptionsFrom(config, directory, boot);
   options.pictures = pictures.get();
   options.on_purge = [&assets] { assets->Purge(); };
   options.on_drained = [wakes] { wakes->Push({Wake::kDrained, {}}); };
@@ -240,7 +245,14 @@ absl::Status Run(const DaemonFlags& flags, Signals& signals) {
   if (!workers.ok()) return workers.status();
   engine.Start(**workers, std::move(recovered));
 
-  Gateway::Options gateway_options = GatewayOptionsFrom(config, *access, keys);
+  LocalTenants tenants(store, directory, *access->ring, Clock::Real(),
+                       FollowersOf(engine, *assets, config));
+  tenants.Resume();
+
+  Gateway::Options gateway_options = GatewayOptionsFrom(config, *access);
+  gateway_options.directory = &directory;
+  gateway_options.tenants = &tenants;
+  gateway_options.keys = &keys;
   gateway_options.pictures = {assets.get(), pictures.get()};
   auto gateway = Gateway::Start(gateway_options, engine, Clock::Real());
   absl::Status status = gateway.status();
@@ -251,9 +263,7 @@ absl::Status Run(const DaemonFlags& flags, Signals& signals) {
     signals.Listen([wakes](int) { wakes->TryPush({Wake::kSignal, {}}); });
     spdlog::info("darkroomd {} listens on port {}, for operators on {}; {}; {}", kVersion,
                  (*gateway)->port(), (*gateway)->admin_port(), DescribeAccess(config),
-                 config.tenants.size() == 1
-                     ? absl::StrCat("one tenant: ", config.tenants.front().name)
-                     : absl::StrCat(config.tenants.size(), " tenants"));
+                 DescribeTenants(directory));
     status = ServeUntilTold(*wakes, **gateway, engine, config);
     (*gateway)->Shutdown(kCallsGrace);
   }

@@ -9,13 +9,13 @@ namespace {
 
 constexpr size_t kEtagLength = 16;
 
-std::string Serialize(const v1::Generation& generation) {
+std::string Serialize(const google::protobuf::MessageLite& message) {
   std::string bytes;
   google::protobuf::io::StringOutputStream stream(&bytes);
   google::protobuf::io::CodedOutputStream coded(&stream);
   // Labels are a map, whose order is otherwise random.
   coded.SetSerializationDeterministic(true);
-  generation.SerializeToCodedStream(&coded);
+  message.SerializeToCodedStream(&coded);
   coded.Trim();
   return bytes;
 }
@@ -26,6 +26,14 @@ std::string CanonicalBytes(const v1::Generation& generation) {
   if (generation.etag().empty()) return Serialize(generation);
   v1::Generation copy = generation;
   copy.clear_etag();
+  return Serialize(copy);
+}
+
+std::string CanonicalBytes(const v1::Tenant& tenant) {
+  v1::Tenant copy = tenant;
+  copy.clear_etag();
+  copy.clear_source();
+  copy.clear_state();
   return Serialize(copy);
 }
 

@@ -25,6 +25,7 @@ const std::array<const char*, SqliteKeys::kSqlCount> SqliteKeys::kSql = {
     "SELECT content FROM api_keys ORDER BY name",
     "SELECT count(*) FROM api_keys",
     "SELECT count(*) FROM api_keys WHERE tenant = ?",
+    "SELECT name FROM api_keys WHERE tenant = ?",
     "SELECT name FROM api_keys WHERE end_nanos < ?",
     "DELETE FROM api_keys WHERE name = ?",
 };
@@ -77,16 +78,24 @@ absl::StatusOr<int64_t> SqliteKeys::CountKeys(const std::string& tenant) {
   return count;
 }
 
-absl::StatusOr<std::vector<std::string>> SqliteKeys::PurgeKeys(absl::Time before) {
+absl::StatusOr<std::vector<std::string>> SqliteKeys::RemoveSelected(SqliteQuery& query) {
   std::vector<std::string> names;
-  {
-    SqliteQuery query(Statement(kEnded));
-    query.Bind(absl::ToUnixNanos(before));
-    while (query.Next()) names.emplace_back(query.Text(0));
-  }
+  while (query.Next()) names.emplace_back(query.Text(0));
   for (const std::string& name : names) SqliteQuery(Statement(kDelete)).Bind(name).Run();
   if (!Status().ok()) return Status();
   return names;
+}
+
+absl::StatusOr<std::vector<std::string>> SqliteKeys::RemoveKeysOf(const std::string& tenant) {
+  SqliteQuery query(Statement(kOfTenant));
+  query.Bind(tenant);
+  return RemoveSelected(query);
+}
+
+absl::StatusOr<std::vector<std::string>> SqliteKeys::PurgeKeys(absl::Time before) {
+  SqliteQuery query(Statement(kEnded));
+  query.Bind(absl::ToUnixNanos(before));
+  return RemoveSelected(query);
 }
 
 }  // namespace darkroom

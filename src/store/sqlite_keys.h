@@ -21,13 +21,26 @@ class SqliteKeys final : public KeyStore {
   absl::StatusOr<v1::ApiKeyRecord> GetKey(const std::string& name) override;
   absl::StatusOr<std::vector<v1::ApiKeyRecord>> AllKeys() override;
   absl::StatusOr<int64_t> CountKeys(const std::string& tenant) override;
+  absl::StatusOr<std::vector<std::string>> RemoveKeysOf(const std::string& tenant) override;
   absl::StatusOr<std::vector<std::string>> PurgeKeys(absl::Time before) override;
 
  private:
-  enum Sql : size_t { kPut, kSelect, kAll, kCount, kCountTenant, kEnded, kDelete, kSqlCount };
+  enum Sql : size_t {
+    kPut,
+    kSelect,
+    kAll,
+    kCount,
+    kCountTenant,
+    kOfTenant,
+    kEnded,
+    kDelete,
+    kSqlCount
+  };
   static const std::array<const char*, kSqlCount> kSql;
 
   const absl::Status& Status() const { return connection_.status(); }
+  // Removes what `query` names.
+  absl::StatusOr<std::vector<std::string>> RemoveSelected(SqliteQuery& query);
   SqliteStatement& Statement(Sql sql) { return *statements_[sql]; }
 
   SqliteConnection& connection_;

@@ -99,11 +99,22 @@ absl::Status CreateKeys(SqliteConnection& connection) {
   )sql");
 }
 
+// A tenant is a message; the id of the request that made it is beside it, empty for none.
+absl::Status CreateTenants(SqliteConnection& connection) {
+  return connection.Execute(R"sql(
+    CREATE TABLE tenants(
+      name TEXT NOT NULL PRIMARY KEY,
+      request_id TEXT NOT NULL,
+      content BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX tenants_by_request ON tenants(request_id) WHERE request_id <> '';
+  )sql");
+}
+
 using Migration = absl::Status (*)(SqliteConnection&);
 
 // kMigrations[n] brings version n to version n + 1. Entries are never changed once released, only
 // appended.
-constexpr Migration kMigrations[] = {CreateTables, CreateAssets, CreateKeys};
+constexpr Migration kMigrations[] = {CreateTables, CreateAssets, CreateKeys, CreateTenants};
 constexpr int64_t kVersion = std::size(kMigrations);
 
 // An empty file is new, and so is one whose first transaction never committed.

@@ -20,6 +20,7 @@
 #include "store/sqlite_connection.h"
 #include "store/sqlite_keys.h"
 #include "store/sqlite_schema.h"
+#include "store/sqlite_tenants.h"
 #include "store/store_rules.h"
 
 namespace darkroom {
@@ -122,7 +123,8 @@ class SqliteStore final : public GenerationStore {
         clock_(*options.clock),
         wal_pages_max_(options.wal_pages_max),
         assets_(*connection_),
-        keys_(*connection_) {}
+        keys_(*connection_),
+        tenants_(*connection_) {}
 
   absl::Status Prepare() {
     for (size_t i = 0; i < kSqlCount; ++i) statements_[i] = connection_->Prepare(kSql[i]);
@@ -131,6 +133,7 @@ class SqliteStore final : public GenerationStore {
     SqliteQuery query(*select);
     if (query.Next()) page_token_key_ = std::string(query.Text(0));
     if (absl::Status status = keys_.Prepare(); !status.ok()) return status;
+    if (absl::Status status = tenants_.Prepare(); !status.ok()) return status;
     return assets_.Prepare(page_token_key_);
   }
 
@@ -151,6 +154,7 @@ class SqliteStore final : public GenerationStore {
   absl::StatusOr<std::vector<std::string>> PurgeEnded(absl::Time before, int max) override;
   AssetStore& assets() override { return assets_; }
   KeyStore& keys() override { return keys_; }
+  TenantStore& tenants() override { return tenants_; }
 
  private:
   // Where a generation's row is, and what is needed to add events to it.
@@ -184,6 +188,7 @@ class SqliteStore final : public GenerationStore {
   std::array<std::unique_ptr<SqliteStatement>, kSqlCount> statements_;
   SqliteAssets assets_;
   SqliteKeys keys_;
+  SqliteTenants tenants_;
   std::string page_token_key_;
   bool in_transaction_ = false;
 };

@@ -23,31 +23,24 @@ absl::Status TenantKeyRepeated(size_t values) {
 
 }  // namespace
 
-LoopbackAuthenticator::LoopbackAuthenticator(const std::vector<std::string>& tenants)
-    : tenants_(tenants.begin(), tenants.end()) {
-  tenants_.insert(kLocalTenant);
-}
-
 absl::StatusOr<Principal> LoopbackAuthenticator::Authenticate(
     const Credentials& credentials) const {
   if (credentials.tenants.size() > 1) return TenantKeyRepeated(credentials.tenants.size());
   const std::string tenant =
       credentials.tenants.empty() ? std::string(kLocalTenant) : credentials.tenants.front();
-  if (!tenants_.contains(tenant)) {
-    return absl::Status(
-        Error(absl::StatusCode::kUnauthenticated, "TENANT_UNKNOWN",
-              absl::StrCat("the metadata key ", kTenantKey,
-                           " names no tenant of this server; it must be one that its "
-                           "configuration names, or be left out for the tenant ",
-                           kLocalTenant)));
+  if (!tenants_.Has(tenant)) {
+    return absl::Status(Error(
+        absl::StatusCode::kUnauthenticated, "TENANT_UNKNOWN",
+        absl::StrCat("the metadata key ", kTenantKey,
+                     " names no tenant of this server; it must be one of its "
+                     "configuration or made with CreateTenant, or be left out for the tenant ",
+                     kLocalTenant)));
   }
   return Principal{.id = "loopback", .tenant = tenant, .roles = Roles::All()};
 }
 
 CredentialAuthenticator::CredentialAuthenticator(Options options, const Clock& clock)
-    : options_(std::move(options)),
-      clock_(clock),
-      tenants_(options_.tenants.begin(), options_.tenants.end()) {
+    : options_(std::move(options)), clock_(clock) {
   for (const Certificate& certificate : options_.certificates) {
     certificates_[certificate.uri] = {.id = absl::StrCat("certificate/", certificate.uri),
                                       .tenant = certificate.tenant,
@@ -78,7 +71,7 @@ absl::StatusOr<Principal> CredentialAuthenticator::Authenticate(
   }
   if (!principal.ok()) return principal;
   if (principal->tenant.empty()) return principal;
-  if (!tenants_.contains(principal->tenant)) return CredentialsInvalid();
+  if (!options_.tenants->Has(principal->tenant)) return CredentialsInvalid();
   if (!credentials.tenants.empty() && credentials.tenants.front() != principal->tenant) {
     return absl::Status(
         Error(absl::StatusCode::kUnauthenticated, "TENANT_UNKNOWN",

@@ -7,12 +7,12 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "darkroom/principal.h"
 #include "tenancy/key_ring.h"
 #include "tenancy/poller.h"
+#include "tenancy/tenant_directory.h"
 #include "tenancy/token_file.h"
 
 namespace darkroom {
@@ -21,11 +21,12 @@ namespace darkroom {
 // everyone has every role.
 class LoopbackAuthenticator final : public Authenticator {
  public:
-  explicit LoopbackAuthenticator(const std::vector<std::string>& tenants);
+  // `tenants` must outlive this.
+  explicit LoopbackAuthenticator(const TenantDirectory& tenants) : tenants_(tenants) {}
   absl::StatusOr<Principal> Authenticate(const Credentials& credentials) const override;
 
  private:
-  absl::flat_hash_set<std::string> tenants_;
+  const TenantDirectory& tenants_;
 };
 
 // Believes keys, tokens and certificates, in this order: the first that a call brings decides.
@@ -38,9 +39,9 @@ class CredentialAuthenticator final : public Authenticator {
     v1::Role role = v1::ROLE_UNSPECIFIED;
   };
   struct Options {
-    std::vector<std::string> tenants;   // that there are
-    const KeyRing* keys = nullptr;      // null: no keys. Must outlive this.
-    std::unique_ptr<TokenFile> tokens;  // null: no tokens
+    const TenantDirectory* tenants = nullptr;  // never null; must outlive this
+    const KeyRing* keys = nullptr;             // null: no keys. Must outlive this.
+    std::unique_ptr<TokenFile> tokens;         // null: no tokens
     std::vector<Certificate> certificates;
   };
   // `clock` must outlive this.
@@ -53,7 +54,6 @@ class CredentialAuthenticator final : public Authenticator {
 
   const Options options_;
   const Clock& clock_;
-  absl::flat_hash_set<std::string> tenants_;
   absl::flat_hash_map<std::string, Principal> certificates_;
   // When a refused token was last told to the log, which callers could fill otherwise.
   mutable std::atomic<int64_t> told_ns_{INT64_MIN};

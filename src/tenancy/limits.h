@@ -19,6 +19,11 @@ inline constexpr int kKeysPerTenantMax = 256;
 // How long a key stays listed after its end.
 inline constexpr absl::Duration kEndedKept = absl::Hours(24 * 30);
 
+// Tenants that were made over the API.
+inline constexpr int kTenantsMax = 10'000;
+// Rows of each kind that one transaction of a tenant's deletion removes.
+inline constexpr int kPurgedRowsMax = 256;
+
 // Of the value of `authorization`, which the transport bounds too.
 inline constexpr size_t kAuthorizationBytesMax = 8 << 10;
 

@@ -3,12 +3,14 @@
 
 #include <sys/stat.h>
 
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "base/error.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -25,6 +27,12 @@ using ::darkroom::testing::PictureRequest;
 using ::darkroom::testing::Subprocess;
 using ::darkroom::testing::TempFolder;
 using ::testing::HasSubstr;
+
+struct Done {
+  int exit_code = 0;
+  std::string out;
+  std::string err;
+};
 
 class IdentityTest : public ::testing::Test {
  protected:
@@ -60,6 +68,22 @@ class IdentityTest : public ::testing::Test {
     if (!made.ok()) return "";
     if (name != nullptr) *name = made->key().name();
     return made->text();
+  }
+  // The command line, with a key.
+  Done Darkroom(DaemonProcess& daemon, const std::string& key,
+                const std::vector<std::string>& arguments) {
+    std::ofstream(folder_.path() + "/key") << key << "\n";
+    std::vector<std::string> command = {std::string(DARKROOM_BIN_DIR) + "/darkroom",
+                                        "--server",
+                                        daemon.server(),
+                                        "--admin-server",
+                                        daemon.admin_server(),
+                                        "--key-file",
+                                        folder_.path() + "/key"};
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    Subprocess program(command);
+    const int exit_code = program.Wait();
+    return Done{exit_code, program.out(), program.err()};
   }
 
   const TempFolder folder_;
@@ -105,28 +129,11 @@ TEST_F(IdentityTest, FromTheFirstStartToARevokedKey) {
   }
 }
 
-struct Done {
-  int exit_code = 0;
-  std::string out;
-  std::string err;
-};
-
 TEST_F(IdentityTest, TheCommandLineMakesUsesAndEndsKeys) {
   DaemonProcess daemon(Options(""));
   daemon.Start(/*ready=*/false);
-  const auto darkroom = [&](const std::string& key, std::vector<std::string> arguments) {
-    std::ofstream(folder_.path() + "/key") << key << "\n";
-    std::vector<std::string> command = {std::string(DARKROOM_BIN_DIR) + "/darkroom",
-                                        "--server",
-                                        daemon.server(),
-                                        "--admin-server",
-                                        daemon.admin_server(),
-                                        "--key-file",
-                                        folder_.path() + "/key"};
-    command.insert(command.end(), arguments.begin(), arguments.end());
-    Subprocess program(command);
-    const int exit_code = program.Wait();
-    return Done{exit_code, program.out(), program.err()};
+  const auto darkroom = [&](const std::string& key, const std::vector<std::string>& arguments) {
+    return Darkroom(daemon, key, arguments);
   };
   const auto made =
       darkroom(OperatorKey(), {"--tenant", "studio", "key", "create", "--title", "shop"});
@@ -148,6 +155,54 @@ TEST_F(IdentityTest, TheCommandLineMakesUsesAndEndsKeys) {
   EXPECT_EQ(darkroom(next, {"models"}).exit_code, 0);
   EXPECT_EQ(darkroom(OperatorKey(), {"key", "revoke", id}).exit_code, 0);
   EXPECT_EQ(darkroom(next, {"models"}).exit_code, 16);
+}
+
+TEST_F(IdentityTest, ATenantComesAndGoesWhileTheServerRuns) {
+  DaemonProcess daemon(Options(""));
+  daemon.Start(/*ready=*/false);
+  const std::string ops = OperatorKey();
+  const auto darkroom = [&](const std::vector<std::string>& arguments) {
+    return Darkroom(daemon, ops, arguments);
+  };
+  ASSERT_EQ(darkroom({"tenant", "create", "shop", "--weight", "2", "--steps-max", "5"}).exit_code,
+            0);
+  EXPECT_EQ(darkroom({"tenant", "create", "shop"}).exit_code, 6);  // ALREADY_EXISTS
+  EXPECT_EQ(darkroom({"tenant", "update", "studio", "--weight", "2"}).exit_code, 9);
+  EXPECT_EQ(darkroom({"tenant", "get", "nobody"}).exit_code, 5);
+  EXPECT_THAT(darkroom({"tenant", "list"}).out, HasSubstr("configuration"));
+  EXPECT_THAT(darkroom({"tenant", "get", "shop", "--json"}).out, HasSubstr("\"steps_max\":5"));
+
+  Client::Options options = daemon.ClientOptions();
+  options.credential = MakeKey(daemon, v1::ROLE_TENANT_USER, "shop");
+  Client shop(options);
+  while (shop.ListModels()->front().state() != v1::Model::STATE_READY) {
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  const auto made = GenerateAndWait(shop, PictureRequest("a", 64, 5, 1));
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_EQ(ErrorReason(shop.CreateGeneration(PictureRequest("a", 64, 6, 1)).status()),
+            "TENANT_STEPS");
+  ASSERT_EQ(darkroom({"tenant", "update", "shop", "--steps-max", "1000"}).exit_code, 0);
+  // Long enough to be still there when the tenant goes.
+  EXPECT_TRUE(shop.CreateGeneration(PictureRequest("a", 64, 1000, 1)).ok());
+  EXPECT_EQ(darkroom({"tenant", "delete", "shop"}).exit_code, 9);  // FAILED_PRECONDITION
+  const auto deleted = darkroom({"tenant", "delete", "shop", "--force"});
+  EXPECT_EQ(deleted.exit_code, 0) << deleted.err;
+  EXPECT_EQ(ErrorReason(shop.ListModels().status()), "CREDENTIALS_INVALID");
+  EXPECT_EQ(darkroom({"tenant", "get", "shop"}).exit_code, 5);
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() + "/state/blobs/tenants/shop"));
+
+  // One of the same name finds nothing of it, and is still there after kill -9.
+  ASSERT_EQ(darkroom({"tenant", "create", "shop", "--title", "again"}).exit_code, 0);
+  daemon.Kill();
+  DaemonProcess next(Options(""));
+  next.Start(/*ready=*/false);
+  EXPECT_THAT(Darkroom(next, ops, {"tenant", "get", "shop"}).out, HasSubstr("again"));
+  options = next.ClientOptions();
+  options.credential = MakeKey(next, v1::ROLE_TENANT_USER, "shop");
+  const auto listed = Client(options).ListGenerations({});
+  ASSERT_TRUE(listed.ok()) << listed.status();
+  EXPECT_EQ(listed->generations_size(), 0);
 }
 
 }  // namespace

@@ -516,6 +516,63 @@ TEST_F(DaemonTenantsTest, ADedicatedTenantHasItsOwnWorkers) {
   EXPECT_THAT(daemon_->complaints(), ::testing::IsEmpty());
 }
 
+TEST_F(DaemonTenantsTest, ANewWeightHoldsForWhatWaits) {
+  options_.tenants[1].weight = 1;
+  Boot();
+  for (int i = 0; i < 120; ++i) {
+    Submit("light");
+    Submit("heavy");
+  }
+  while (!daemon_->steps().contains("heavy") || daemon_->steps().at("heavy") < 100) {
+    ASSERT_TRUE(loop_.Step());
+  }
+  daemon_->SetTenant(Tenant("heavy", 3));
+  const int light = daemon_->steps().at("light");
+  const int heavy = daemon_->steps().at("heavy");
+  EXPECT_NEAR(1.0 * light / heavy, 1.0, 0.2);
+  while (daemon_->steps().at("heavy") < heavy + 750) ASSERT_TRUE(loop_.Step());
+  EXPECT_NEAR((daemon_->steps().at("light") - light) / 750.0, 1.0 / 3, 0.07);
+  while (daemon_->live() > 0) ASSERT_TRUE(loop_.Step());
+  EXPECT_THAT(daemon_->complaints(), ::testing::IsEmpty());
+}
+
+TEST_F(DaemonTenantsTest, ATenantGoesWithAllThatItHasAndTheOtherNoticesNothing) {
+  Boot();
+  for (int i = 0; i < 20; ++i) {
+    Submit("light");
+    Submit("heavy");
+  }
+  while (!daemon_->steps().contains("heavy")) ASSERT_TRUE(loop_.Step());
+  // Also what is on its way to the store just now.
+  for (int i = 0; i < 5; ++i) Submit("heavy");
+  std::optional<absl::Status> gone;
+  daemon_->RemoveTenant("heavy",
+                        [&](absl::StatusOr<v1::Generation> done) { gone = done.status(); });
+  Submit("heavy");
+  while (!gone) ASSERT_TRUE(loop_.Step());
+  EXPECT_TRUE(gone->ok()) << *gone;
+  const auto ended = daemon_->store().List({.tenant = "heavy"});
+  EXPECT_EQ(ended->generations.size(), 25u);
+  for (const auto& generation : ended->generations) {
+    EXPECT_EQ(generation.state(), v1::Generation::STATE_FAILED);
+    EXPECT_EQ(ErrorReason(FromProto(generation.error())), "TENANT_DELETED");
+  }
+  ASSERT_EQ(refused_["heavy"].size(), 1u);
+  EXPECT_EQ(ErrorReason(refused_["heavy"][0]), "TENANT_NOT_FOUND");
+  EXPECT_EQ(accepted_["heavy"].size(), 25u);
+  while (daemon_->live() > 0) ASSERT_TRUE(loop_.Step());
+  const auto others = daemon_->store().List({.tenant = "light"});
+  EXPECT_EQ(others->generations.size(), 20u);
+  for (const auto& generation : others->generations) {
+    EXPECT_EQ(generation.state(), v1::Generation::STATE_SUCCEEDED);
+  }
+  // One of the same name may come again.
+  daemon_->SetTenant(Tenant("heavy", 1));
+  Submit("heavy");
+  while (daemon_->live() > 0 || accepted_["heavy"].size() < 26) ASSERT_TRUE(loop_.Step());
+  EXPECT_THAT(daemon_->complaints(), ::testing::IsEmpty());
+}
+
 // Deadlines, guarantees and forecasts, over a daemon whose costs are known.
 class DaemonPromiseTest : public DaemonTenantsTest {
  protected:

@@ -115,6 +115,16 @@ void SimDaemon::Cancel(const std::string& name, Answer answer) {
   Handle(engine::CancelReceived{call, name});
 }
 
+void SimDaemon::SetTenant(engine::TenantPolicy policy) {
+  Handle(engine::TenantChanged{std::move(policy)});
+}
+
+void SimDaemon::RemoveTenant(const std::string& tenant, Answer answer) {
+  const auto call = ++last_call_;
+  calls_[call] = std::move(answer);
+  Handle(engine::TenantGone{call, tenant});
+}
+
 v1::EstimateGenerationResponse SimDaemon::Estimate(Engine::Submit submit) {
   Handle(engine::EstimateReceived{0, std::move(submit)});
   return estimate_;

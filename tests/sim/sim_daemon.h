@@ -48,6 +48,9 @@ class SimDaemon {
   // Never answered when the daemon is killed first.
   void Submit(Engine::Submit submit, Answer answer);
   void Cancel(const std::string& name, Answer answer);
+  // A tenant is there, or another than it was; and one goes, with all that it has.
+  void SetTenant(engine::TenantPolicy policy);
+  void RemoveTenant(const std::string& tenant, Answer answer);
   // Answered before it returns.
   v1::EstimateGenerationResponse Estimate(Engine::Submit submit);
 

@@ -32,6 +32,8 @@ class FakeEngine final : public Engine {
   explicit FakeEngine(Options options);
   // Runs what callbacks are due, then stops its thread.
   ~FakeEngine() override;
+  FakeEngine(const FakeEngine&) = delete;
+  FakeEngine& operator=(const FakeEngine&) = delete;
 
   // Two models, both ready: "models/dit", class-conditional, sizes 64 to 256 by 8, square, at most
   // 250 steps and 8 images; and "models/flux", free prompts of up to 512 tokens, 256 to 1024 by 16,

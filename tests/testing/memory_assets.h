@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <string>
 #include <utility>
@@ -115,6 +116,18 @@ class MemoryAssets final : public AssetStore {
       it = disk_.rows.erase(it);
     }
     return names;
+  }
+
+  // How many went, at most `max`.
+  int64_t RemoveAssetsOf(const std::string& tenant, int max) {
+    Remember();
+    int64_t gone = 0;
+    for (auto it = disk_.rows.begin(); it != disk_.rows.end() && gone < max;) {
+      const bool own = it->first.first == tenant;
+      gone += own ? 1 : 0;
+      it = own ? disk_.rows.erase(it) : std::next(it);
+    }
+    return gone;
   }
 
  private:

@@ -45,6 +45,16 @@ class MemoryKeys final : public KeyStore {
     return count;
   }
 
+  absl::StatusOr<std::vector<std::string>> RemoveKeysOf(const std::string& tenant) override {
+    Remember();
+    std::vector<std::string> names;
+    for (const auto& [name, record] : disk_) {
+      if (record.key().tenant() == tenant) names.push_back(name);
+    }
+    for (const std::string& name : names) disk_.erase(name);
+    return names;
+  }
+
   absl::StatusOr<std::vector<std::string>> PurgeKeys(absl::Time before) override {
     Remember();
     std::vector<std::string> names;

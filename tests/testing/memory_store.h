@@ -21,6 +21,7 @@
 #include "store/store_rules.h"
 #include "testing/memory_assets.h"
 #include "testing/memory_keys.h"
+#include "testing/memory_tenants.h"
 
 namespace darkroom::testing {
 
@@ -55,6 +56,7 @@ class MemoryDisk {
 
   MemoryAssetRows assets_;
   MemoryKeyRows keys_;
+  MemoryTenantRows tenants_;
   std::map<Key, Row> rows_;
   std::map<int64_t, Key> unfinished_;
   std::map<Key, Request> requests_;
@@ -270,6 +272,7 @@ class MemoryStore final : public GenerationStore {
 
   AssetStore& assets() override { return assets_; }
   KeyStore& keys() override { return keys_; }
+  TenantStore& tenants() override { return tenants_; }
 
  private:
   using Key = MemoryDisk::Key;
@@ -344,6 +347,28 @@ class MemoryStore final : public GenerationStore {
     PutRequest({key.first, request_id}, std::move(request));
   }
 
+  int64_t CountUnfinished(const std::string& tenant) const {
+    return std::count_if(disk_->unfinished_.begin(), disk_->unfinished_.end(),
+                         [&](const auto& entry) { return entry.second.first == tenant; });
+  }
+
+  int64_t PurgeContent(const std::string& tenant, int max) {
+    std::vector<Key> rows;
+    for (const auto& [key, row] : disk_->rows_) {
+      if (key.first == tenant && static_cast<int>(rows.size()) < max) rows.push_back(key);
+    }
+    for (const Key& key : rows) Remove(key);
+    std::vector<Key> requests;
+    for (const auto& [key, request] : disk_->requests_) {
+      if (key.first == tenant && request.orphan && static_cast<int>(requests.size()) < max) {
+        requests.push_back(key);
+      }
+    }
+    for (const Key& key : requests) PutRequest(key, std::nullopt);
+    return static_cast<int64_t>(rows.size() + requests.size()) +
+           assets_.RemoveAssetsOf(tenant, max);
+  }
+
   void Undo() {
     for (; !undo_.empty(); undo_.pop_back()) undo_.back()();
   }
@@ -355,6 +380,11 @@ class MemoryStore final : public GenerationStore {
   std::vector<std::function<void()>> undo_;
   MemoryAssets assets_{disk_->assets_, undo_};
   MemoryKeys keys_{disk_->keys_, undo_};
+  MemoryTenants tenants_{
+      disk_->tenants_,
+      undo_,
+      {[this](const std::string& tenant) { return CountUnfinished(tenant); },
+       [this](const std::string& tenant, int max) { return PurgeContent(tenant, max); }}};
 };
 
 }  // namespace darkroom::testing

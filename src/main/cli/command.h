@@ -31,6 +31,7 @@ void AddGenerate(CLI::App& app, Run& run);
 void AddJobs(CLI::App& app, Run& run);
 void AddAssets(CLI::App& app, Run& run);
 void AddTop(CLI::App& app, Run& run);
+void AddTenants(CLI::App& app, Run& run);
 void AddKeys(CLI::App& app, Run& run);
 void AddModels(CLI::App& app, Run& run);
 void AddEval(CLI::App& app, Run& run);

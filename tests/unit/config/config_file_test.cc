@@ -63,6 +63,20 @@ TEST(ConfigFileTest, ReadsJsonWithTabs) {
   EXPECT_EQ(file->lines.at("drain_seconds_max"), 5);
 }
 
+TEST(ConfigFileTest, ReadsListsOfTexts) {
+  const auto file =
+      ParseConfigFile("x.yaml", "tenants:\n  - name: ada\n    models: [flux, \"1\"]\n");
+  ASSERT_TRUE(file.ok()) << file.status();
+  ASSERT_EQ(file->config.tenants(0).models_size(), 2);
+  EXPECT_EQ(file->config.tenants(0).models(1), "1");
+  EXPECT_EQ(file->lines.at("tenants[0].models[1]"), 3);
+  for (const char* models : {"{a: b}", "[[a]]", "[{a: b}]", "flux"}) {
+    const auto refused =
+        ParseConfigFile("x.yaml", std::string("tenants: [{name: ada, models: ") + models + "}]\n");
+    EXPECT_EQ(ErrorReason(refused.status()), "CONFIG_VALUE_INVALID") << models;
+  }
+}
+
 TEST(ConfigFileTest, AnEmptyFileSetsNothing) {
   for (const char* text : {"", "\n", "# nothing\n", "{}", "~"}) {
     const auto file = ParseConfigFile("f", text);

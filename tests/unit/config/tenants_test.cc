@@ -72,6 +72,31 @@ TEST(TenantsTest, WhatIsSetIsKept) {
   EXPECT_EQ(ada.budget_seconds, 0.5);
 }
 
+TEST(TenantsTest, LimitsOfOneRequestAndModels) {
+  v1::DaemonConfig proto;
+  auto* ada = proto.add_tenants();
+  ada->set_name("ada");
+  ada->set_pixels_max(1 << 20);
+  ada->set_steps_max(50);
+  ada->set_asset_bytes_max(1 << 20);
+  ada->add_models("flux");
+  auto tenants = ResolveTenants(proto, 1000);
+  ASSERT_TRUE(tenants.ok()) << tenants.status();
+  EXPECT_EQ(tenants->front().pixels_max, 1 << 20);
+  EXPECT_EQ(tenants->front().steps_max, 50);
+  EXPECT_EQ(tenants->front().asset_bytes_max, 1 << 20);
+  Config config;
+  config.tenants = *tenants;
+  config.models = {{"path", "flux", "f32"}};
+  EXPECT_TRUE(CheckTenantModels(config).ok());
+  config.models[0].name = "flux-dev";
+  EXPECT_EQ(std::string(CheckTenantModels(config).message()),
+            "tenants[0].models[0] is \"flux\"; it must be the name of one of the models; nearest: "
+            "\"flux-dev\"");
+  EXPECT_THAT(Refusal([](v1::TenantConfig& tenant) { tenant.set_asset_bytes_max(5); }),
+              HasSubstr("must be 1048576 to 1099511627776; nearest: 1048576"));
+}
+
 TEST(TenantsTest, LocalMayBeConfiguredLikeAnyOther) {
   v1::DaemonConfig proto;
   auto* local = proto.add_tenants();

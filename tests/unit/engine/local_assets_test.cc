@@ -48,7 +48,7 @@ class LocalAssetsTest : public ::testing::Test {
     store_ = std::make_unique<StoreThread>(std::make_unique<MemoryStore>(disk_, clock_));
     LocalAssets::Options options;
     options.retention_ns = 3600 * int64_t{1'000'000'000};
-    options.quota_bytes = 100;
+    options.quota_bytes = [](const std::string&) { return 100; };
     assets_ = std::make_unique<LocalAssets>(options, *store_, blobs_, decoder_, clock_);
   }
   void Stop() {

@@ -63,5 +63,31 @@ TEST(TenantBookTest, BoundsHowFastTheyCome) {
   EXPECT_FALSE(book.Enter("ada", kSecond + kSecond / 2).ok());
 }
 
+TEST(TenantBookTest, AChangedPolicyHoldsAtOnceAndKeepsWhatWasUsed) {
+  TenantBook book({Policy("ada", 5, 1, 1)}, Policy("", 1));
+  EXPECT_TRUE(book.Enter("ada", 0).ok());
+  EXPECT_EQ(ErrorReason(book.Enter("ada", 0)), "TENANT_RATE");
+  book.Set(Policy("ada", 6, 1, 1));
+  EXPECT_EQ(ErrorReason(book.Enter("ada", 0)), "TENANT_RATE") << "its rate has not changed";
+  book.Set(Policy("ada", 1));
+  EXPECT_EQ(ErrorReason(book.Enter("ada", 0)), "QUEUE_FULL");
+  const scheduler::TenantId added = book.Set(Policy("grace", 4));
+  EXPECT_EQ(added, 2u);
+  EXPECT_EQ(book.PolicyOf(added).generations_max, 4);
+}
+
+TEST(TenantBookTest, NothingIsTakenFromOneThatIsGone) {
+  TenantBook book({Policy("ada", 5)}, Policy("", 1));
+  EXPECT_TRUE(book.Enter("ada", 0).ok());
+  book.Remove("ada");
+  EXPECT_TRUE(book.removed("ada"));
+  EXPECT_EQ(ErrorReason(book.Enter("ada", 0)), "TENANT_NOT_FOUND");
+  EXPECT_EQ(book.live("ada"), 1);
+  book.Leave("ada");
+  book.Set(Policy("ada", 5));
+  EXPECT_FALSE(book.removed("ada"));
+  EXPECT_TRUE(book.Enter("ada", 0).ok());
+}
+
 }  // namespace
 }  // namespace darkroom::engine

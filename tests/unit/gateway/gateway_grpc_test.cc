@@ -140,7 +140,8 @@ TEST_F(GatewayTest, StatusComesFromTheEngine) {
 
 TEST_F(GatewayTest, ACallIsTheTenantsThatItsMetadataNames) {
   Gateway::Options options;
-  options.tenants = {"ada"};
+  const TenantDirectory directory({"local", "ada"});
+  options.directory = &directory;
   StartGateway({}, options);
   const auto create = [&](const std::vector<std::string>& keys, v1::Generation& generation) {
     grpc::ClientContext context;

@@ -13,6 +13,7 @@
 #include "store/store_thread.h"
 #include "tenancy/authenticators.h"
 #include "tenancy/local_keys.h"
+#include "tenancy/local_tenants.h"
 #include "testing/memory_store.h"
 #include "testing/temp_folder.h"
 #include "testing/test_certificates.h"
@@ -33,12 +34,13 @@ class GatewayIdentityTest : public GatewayFixture {
  protected:
   void Start(TlsFiles tls = {}) {
     CredentialAuthenticator::Options options;
-    options.tenants = tenants_;
+    options.tenants = &directory_;
     options.keys = &ring_;
     options.certificates = {{kStudioUri, "studio", v1::ROLE_TENANT_USER}};
     authenticator_ = std::make_unique<CredentialAuthenticator>(std::move(options), clock_);
     Gateway::Options gateway;
-    gateway.tenants = tenants_;
+    gateway.directory = &directory_;
+    gateway.tenants = &tenants_;
     gateway.authenticator = authenticator_.get();
     gateway.keys = &keys_;
     gateway.tls = std::move(tls);
@@ -113,10 +115,17 @@ class GatewayIdentityTest : public GatewayFixture {
                 response);
   }
 
-  const std::vector<std::string> tenants_ = {"studio", "rival", "local"};
+  TenantDirectory directory_{{"studio", "rival", "local"}};
   KeyRing ring_{"a pepper"};
   StoreThread store_{std::make_unique<MemoryStore>(std::make_shared<MemoryDisk>())};
   LocalKeys keys_{store_, ring_, clock_};
+  LocalTenants tenants_{
+      store_, directory_, ring_, clock_,
+      LocalTenants::Followers{
+          .changed = [](const v1::Tenant&) {},
+          .stop = [](const std::string&, auto done) { std::move(done)(absl::OkStatus()); },
+          .delete_bytes = [](const std::string&,
+                             auto done) { std::move(done)(absl::OkStatus()); }}};
   std::unique_ptr<CredentialAuthenticator> authenticator_;
   std::unique_ptr<v1::TenantAdminService::Stub> tenant_admin_;
 };
@@ -376,8 +385,8 @@ TEST_F(GatewayTlsTest, OthersAreServedOnlyWithBothTlsAndKeys) {
   const auto start = [&](bool tls, bool keys) {
     Gateway::Options options;
     options.address = "0.0.0.0:0";
-    options.tenants = tenants_;
-    const LoopbackAuthenticator authenticator(tenants_);
+    options.directory = &directory_;
+    const LoopbackAuthenticator authenticator(directory_);
     if (keys) options.authenticator = &authenticator;
     if (tls) options.tls = Files();
     engine_ = std::make_unique<testing::FakeEngine>(testing::FakeEngine::Options());

@@ -37,12 +37,16 @@ using ::testing::StartsWith;
 constexpr char kFirst[] = "tenants/local/generations/g00000001";
 
 class CliProgramTest : public ::testing::Test {
+ public:
+  ~CliProgramTest() override { std::filesystem::remove_all(folder_); }
+  CliProgramTest(const CliProgramTest&) = delete;
+  CliProgramTest& operator=(const CliProgramTest&) = delete;
+
  protected:
   CliProgramTest() {
     std::string pattern = ::testing::TempDir() + "cli_XXXXXX";
     folder_ = mkdtemp(pattern.data());
   }
-  ~CliProgramTest() override { std::filesystem::remove_all(folder_); }
 
   void StartServer(FakeEngine::Options options = {}) {
     engine_ = std::make_unique<FakeEngine>(options);
@@ -179,7 +183,7 @@ TEST_F(CliProgramTest, ErrorsNameTheFlagTheRangeAndTheNearest) {
 
 TEST_F(CliProgramTest, WrongCommandLines) {
   StartServer();
-  const std::vector<std::vector<std::string>> kWrong = {
+  const std::vector<std::vector<std::string>> wrong = {
       {},
       {"nothing"},
       {"generate"},
@@ -196,7 +200,7 @@ TEST_F(CliProgramTest, WrongCommandLines) {
       {"watch"},
       {"watch", "g1", "--after", "3", "--out", "f.png"},
       {"jobs", "--state", "lost"}};
-  for (const auto& arguments : kWrong) {
+  for (const auto& arguments : wrong) {
     const auto program = Run(arguments);
     EXPECT_EQ(program->Wait(), 64) << ::testing::PrintToString(arguments);
     EXPECT_NE(program->err(), "");

@@ -48,9 +48,9 @@ bool HasComment(const Descriptor& descriptor) {
 // The answers that need no ...Response of their own: the resource itself, nothing, or events.
 const std::set<std::string>& SharedResponses() {
   static const auto& names = *new std::set<std::string>{
-      "darkroom.v1.ApiKey",     "darkroom.v1.Asset", "darkroom.v1.GenerateEvent",
-      "darkroom.v1.Generation", "darkroom.v1.Model", "darkroom.v1.ServerInfo",
-      "google.protobuf.Empty"};
+      "darkroom.v1.ApiKey",     "darkroom.v1.Asset",    "darkroom.v1.GenerateEvent",
+      "darkroom.v1.Generation", "darkroom.v1.Model",    "darkroom.v1.ServerInfo",
+      "darkroom.v1.Tenant",     "google.protobuf.Empty"};
   return names;
 }
 

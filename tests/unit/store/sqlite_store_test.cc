@@ -22,7 +22,6 @@
 namespace darkroom {
 namespace {
 
-using ::darkroom::testing::MakeEvent;
 using ::darkroom::testing::MakeGeneration;
 using ::darkroom::testing::NameOf;
 using ::darkroom::testing::TempFolder;
@@ -123,7 +122,7 @@ TEST_F(SqliteStoreTest, MakesItsFolderForItselfAlone) {
   SqliteStoreOptions options;
   options.free_bytes_min = 0;
   ASSERT_TRUE(OpenSqliteStore(path, options).ok());
-  struct stat info;
+  struct stat info {};
   ASSERT_EQ(::stat(path.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0700);
 
@@ -160,14 +159,14 @@ TEST_F(SqliteStoreTest, RefusesNewerVersions) {
   MakeStore();
   Sql("PRAGMA user_version = 1000");
   ExpectRefused(absl::StatusCode::kFailedPrecondition, "STORE_VERSION_UNSUPPORTED");
-  Sql("PRAGMA user_version = 3");
+  Sql("PRAGMA user_version = 4");
   EXPECT_TRUE(Open().ok());
 }
 
 TEST_F(SqliteStoreTest, BringsAnOlderVersionUpAndKeepsWhatItHas) {
   MakeStore();
-  // As it was before there were assets and keys.
-  Sql("DROP TABLE assets; DROP TABLE api_keys; PRAGMA user_version = 1");
+  // As it was before there were assets, keys and tenants.
+  Sql("DROP TABLE assets; DROP TABLE api_keys; DROP TABLE tenants; PRAGMA user_version = 1");
   const auto store = Open();
   ASSERT_TRUE(store.ok()) << store.status();
   EXPECT_TRUE((*store)->Get(NameOf("g3")).ok());
@@ -179,6 +178,19 @@ TEST_F(SqliteStoreTest, BringsAnOlderVersionUpAndKeepsWhatItHas) {
       [&] { return (*store)->assets().PutAsset(asset, now, now + absl::Hours(1), 1000).status(); });
   EXPECT_TRUE(put.ok()) << put;
   EXPECT_EQ(*(*store)->keys().CountKeys(""), 0);
+  EXPECT_EQ(*(*store)->tenants().CountTenants(), 0);
+}
+
+TEST_F(SqliteStoreTest, AStoreWithKeysGainsTheTableOfTenants) {
+  MakeStore();
+  Sql("DROP TABLE tenants; PRAGMA user_version = 3");
+  const auto store = Open();
+  ASSERT_TRUE(store.ok()) << store.status();
+  EXPECT_TRUE((*store)->Get(NameOf("g3")).ok());
+  v1::TenantRecord record;
+  record.mutable_tenant()->set_name("tenants/studio");
+  EXPECT_TRUE((*store)->Transact([&] { return (*store)->tenants().PutTenant(record); }).ok());
+  EXPECT_EQ(*(*store)->tenants().CountTenants(), 1);
 }
 
 TEST_F(SqliteStoreTest, RefusesWhatIsNoDatabase) {

@@ -30,7 +30,8 @@ std::string Reason(const absl::StatusOr<Principal>& principal) {
 }
 
 TEST(LoopbackAuthenticatorTest, BelievesWhoeverNamesATenantThatThereIs) {
-  const LoopbackAuthenticator authenticator({"studio"});
+  const TenantDirectory tenants({"local", "studio"});
+  const LoopbackAuthenticator authenticator(tenants);
   const auto local = authenticator.Authenticate({});
   ASSERT_TRUE(local.ok());
   EXPECT_EQ(local->tenant, "local");
@@ -48,7 +49,7 @@ class CredentialAuthenticatorTest : public ::testing::Test {
     std::ofstream(path_) << Jwks({signer_.Jwk()});
     PutKey("studio", v1::ROLE_TENANT_USER);
     CredentialAuthenticator::Options options;
-    options.tenants = {"studio", "local"};
+    options.tenants = &tenants_;
     options.keys = &ring_;
     options.tokens = *TokenFile::Open(path_, {.issuer = "i", .audience = "a"});
     options.certificates = {{"spiffe://example.org/studio", "studio", v1::ROLE_TENANT_ADMIN},
@@ -77,6 +78,7 @@ class CredentialAuthenticatorTest : public ::testing::Test {
   const TokenSigner signer_{"EdDSA"};
   FakeClock clock_;
   KeyRing ring_{"pepper"};
+  TenantDirectory tenants_{{"studio", "local"}};
   std::unique_ptr<CredentialAuthenticator> authenticator_;
 };
 
