@@ -415,7 +415,6 @@ class World {
     for (const ReplicaId helper : plan.helpers) live_.at(helper).helps = plan.replica;
     CheckBatch(plan, replica);
     CheckMembers(plan, replica);
-    CheckParked(plan);
     int64_t tokens = 0;
     for (const auto& item : plan.items) {
       LiveJob& job = jobs_.at(item.job);
@@ -433,23 +432,6 @@ class World {
       replica.front_ends_ns = now_ns_ + OccupiedNanos(replica, replica.plans.front());
     }
     CheckGuarantees(plan.replica, replica);
-  }
-
-  // One batch at most waits inside a step of each replica, where nothing is guaranteed.
-  void CheckParked(const RunPlan& plan) {
-    const JobSpec& spec = jobs_.at(plan.items.front().job).spec;
-    if (plan.stage != Stage::kDenoise || plan.segment_begin > 0 ||
-        plan.segment_end == spec.segments ||
-        std::any_of(jobs_.begin(), jobs_.end(),
-                    [](const auto& entry) { return entry.second.guaranteed; })) {
-      return;
-    }
-    for (const auto& [id, job] : jobs_) {
-      if (job.replica == plan.replica && job.next.stage == Stage::kDenoise &&
-          job.next.segment > 0) {
-        Break("segments", absl::StrCat("a second batch is parked beside job ", id));
-      }
-    }
   }
 
   bool PlanIsOut(const RevokePlan& asked) const {
