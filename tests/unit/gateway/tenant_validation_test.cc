@@ -95,8 +95,9 @@ TEST(TenantValidationTest, EveryQuotaHasItsRange) {
       } else {
         reflection.SetInt32(&message, &field, static_cast<int32_t>(value));
       }
-      const bool asset_bytes_in_range = field.name() == "asset_bytes_max" && value == 2e9;
-      EXPECT_EQ(Reason(request), asset_bytes_in_range ? "" : "TENANT_VALUE_OUT_OF_RANGE")
+      const bool in_range = (field.name() == "asset_bytes_max" && value == 2e9) ||
+                            (field.name() == "budget_seconds" && value == 0.0);
+      EXPECT_EQ(Reason(request), in_range ? "" : "TENANT_VALUE_OUT_OF_RANGE")
           << field.name() << " " << value;
     }
   }
