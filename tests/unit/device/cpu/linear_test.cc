@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "base/error.h"
 #include "gmock/gmock.h"
 #include "unit/device/cpu/ops_fixture.h"
 
@@ -391,7 +392,9 @@ TEST_F(LinearTest, RefusesWhatDoesNotFit) {
 
   const int32_t adapters = 1;
   batch.mutable_batch().adapter_count = &adapters;
-  EXPECT_THAT(refused(good, *batch), ::testing::HasSubstr("CPU backend does not apply"));
+  const absl::Status with_adapters = ops().Linear(good, *batch, *stream_);
+  EXPECT_EQ(with_adapters.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(ErrorReason(with_adapters), "ADAPTERS_NOT_ON_CPU");
   batch.mutable_batch().adapter_count = nullptr;
 
   batch.live_rows() = 11;
