@@ -52,18 +52,18 @@ void Residency::Attach(ReplicaId id, const ReplicaSpec& spec) {
   }
 }
 
-void Residency::Detach(ReplicaId id) {
+void Residency::Detach(ReplicaId id, int64_t now_ns) {
   const auto it = replicas_.find(id);
   if (it == replicas_.end()) return;
   quiet_until_ns_ = 0;
   while (!it->second.entries.empty()) {
-    Remove(it->second, id, it->second.entries.begin()->first);
+    Remove(it->second, id, it->second.entries.begin()->first, now_ns);
   }
   draining_.erase(id);
   replicas_.erase(it);
 }
 
-void Residency::Remove(Replica& replica, ReplicaId id, const WeightsId& weights) {
+void Residency::Remove(Replica& replica, ReplicaId id, const WeightsId& weights, int64_t now_ns) {
   const auto it = replica.entries.find(weights);
   const Entry& entry = it->second;
   Demand& demand = demands_[{replica.owner, weights}];
@@ -75,6 +75,7 @@ void Residency::Remove(Replica& replica, ReplicaId id, const WeightsId& weights)
   }
   replica.used -= entry.bytes;
   replica.entries.erase(it);
+  if (demand.waiting > 0) Wait(demand, now_ns);
 }
 
 bool Residency::Resident(ReplicaId id, const WeightsId& weights) const {
@@ -180,7 +181,7 @@ bool Residency::Failed(ReplicaId id, const WeightsId& weights, int64_t now_ns) {
   const auto it = of->second.entries.find(weights);
   if (it == of->second.entries.end() || it->second.state == State::kResident) return false;
   const Key key{of->second.owner, weights};
-  Remove(of->second, id, weights);
+  Remove(of->second, id, weights, now_ns);
   quiet_until_ns_ = 0;
   Demand& demand = demands_[key];
   demand.retry_at_ns = now_ns + (LoadNanos(weights) << demand.failures);
@@ -188,7 +189,7 @@ bool Residency::Failed(ReplicaId id, const WeightsId& weights, int64_t now_ns) {
   return true;
 }
 
-bool Residency::Evicted(ReplicaId id, const WeightsId& weights) {
+bool Residency::Evicted(ReplicaId id, const WeightsId& weights, int64_t now_ns) {
   const auto of = replicas_.find(id);
   if (of == replicas_.end()) return false;
   const auto it = of->second.entries.find(weights);
@@ -199,7 +200,7 @@ bool Residency::Evicted(ReplicaId id, const WeightsId& weights) {
   const bool adapters = weights.adapter == 0 && next != of->second.entries.end() &&
                         next->first.model == weights.model;
   if (adapters) return false;
-  Remove(of->second, id, weights);
+  Remove(of->second, id, weights, now_ns);
   return true;
 }
 
@@ -389,9 +390,7 @@ void Residency::Begin(const Choice& choice, int64_t now_ns) {
       replica.entries.at(weights).drains = choice.kind == Choice::Kind::kDrain;
       continue;
     }
-    Remove(replica, choice.replica, weights);
-    Demand& lost = demands_.at({replica.owner, weights});
-    if (lost.waiting > 0) Wait(lost, now_ns);
+    Remove(replica, choice.replica, weights, now_ns);
   }
   if (choice.kind == Choice::Kind::kDrain) {
     replica.drains_for = choice.weights;

@@ -58,7 +58,7 @@ class Residency {
   bool Know(const WeightsKnown& known);
   bool Knows(const WeightsId& weights) const { return catalog_.contains(weights); }
   void Attach(ReplicaId id, const ReplicaSpec& spec);
-  void Detach(ReplicaId id);
+  void Detach(ReplicaId id, int64_t now_ns);
   bool Manages(ReplicaId id) const { return replicas_.contains(id); }
   // No replica loads weights; no weights are known that one could load.
   bool empty() const { return replicas_.empty(); }
@@ -81,7 +81,7 @@ class Residency {
   bool Loaded(ReplicaId id, const WeightsId& weights, int64_t duration_ns, int64_t now_ns);
   bool Failed(ReplicaId id, const WeightsId& weights, int64_t now_ns);
   // False for weights that are not there, or are in use.
-  bool Evicted(ReplicaId id, const WeightsId& weights);
+  bool Evicted(ReplicaId id, const WeightsId& weights, int64_t now_ns);
   // What to load next, and what to evict for it, as if both were done; nothing when all is well, or
   // nothing can be done about it.
   std::optional<Choice> Choose(int64_t now_ns);
@@ -142,7 +142,8 @@ class Residency {
   double Worth(const Key& key, const Demand& demand, int copies, int64_t now_ns) const;
   void MarkOverdue(int64_t now_ns);
   void Wait(Demand& demand, int64_t now_ns);
-  void Remove(Replica& replica, ReplicaId id, const WeightsId& weights);
+  // Whoever waits for them waits from now on, if these were the last.
+  void Remove(Replica& replica, ReplicaId id, const WeightsId& weights, int64_t now_ns);
   bool Wants(const Key& key, const Demand& demand, int64_t now_ns) const;
   // Jobs have waited for them long enough to go before what is worth more.
   bool HasTurn(const Key& key, const Demand& demand, int64_t now_ns) const;

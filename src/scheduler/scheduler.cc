@@ -109,7 +109,7 @@ void Scheduler::On(const ReplicaLost& event, std::vector<Command>& commands) {
     }
   }
   replicas_.erase(it);
-  residency_.Detach(event.replica);
+  residency_.Detach(event.replica, now_ns_);
   for (const JobId id : stranded) {
     const auto job = jobs_.find(id);
     if (job == jobs_.end()) continue;

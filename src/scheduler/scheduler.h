@@ -131,6 +131,14 @@ class Scheduler {
     std::vector<Job*> jobs;
     std::vector<uint32_t> adapters;  // that they need, each once
   };
+  // What a gang has to give, and to whom.
+  struct GangRound {
+    std::vector<RankState> ranks;
+    std::vector<Candidate> order;
+    std::vector<GangAsk> asks;       // of each in `order`
+    std::vector<GangBlock> forming;  // that somebody waits for
+    bool somebody_waits = false;
+  };
   struct Tenant {
     TenantLimits limits;
     std::optional<TokenBucket> bucket;
@@ -288,6 +296,10 @@ class Scheduler {
   // nobody waits for it.
   void Hold(const Gang& gang, const std::vector<GangBlock>& forming);
   bool IdleBlock(const Gang& gang, const GangBlock& block) const;
+  // Gives ranks to jobs in order: who can begin does. True: some that were given were not taken
+  // while there are others; `round` is these ranks and those others then.
+  bool ServeGang(const Gang& gang, JobId reserved, GangRound& round,
+                 std::vector<Command>& commands);
   // Runs the job on the block with what is left over for company; false: nobody there has a slot.
   bool SendGang(const Gang& gang, const GangAsk& ask, const GangBlock& block, Candidate head,
                 std::vector<Candidate>& company, std::vector<Command>& commands);

@@ -425,6 +425,55 @@ bool Scheduler::SendGang(const Gang& gang, const GangAsk& ask, const GangBlock& 
   return true;
 }
 
+bool Scheduler::ServeGang(const Gang& gang, JobId reserved, GangRound& round,
+                          std::vector<Command>& commands) {
+  const std::vector<GangBlock> blocks = AllotGang(round.ranks, round.asks);
+  std::vector<Candidate> company;
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    if (blocks[i].degree == 0 && round.order[i].job->in_flight == 0) {
+      company.push_back(round.order[i]);
+    }
+  }
+  round.somebody_waits = round.somebody_waits || !company.empty();
+  bool left_over = false;
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    if (blocks[i].degree == 0) continue;
+    const GangAsk& ask = round.asks[i];
+    const GangBlock part = ask.runs ? GangBlock{} : PartNow(gang, ask, blocks[i]);
+    const Job& job = *round.order[i].job;
+    const int64_t quantum_ns = job.cost.stage_ns[static_cast<int>(job.next.stage)];
+    if (part.degree == 0) {
+      round.forming.push_back(blocks[i]);
+      round.somebody_waits = round.somebody_waits || !ask.runs;
+      continue;
+    }
+    const bool sent = SendGang(gang, ask, part, round.order[i], company, commands);
+    left_over = left_over || !sent || part.degree < blocks[i].degree;
+    if (sent && job.spec.id == reserved && job.in_flight > 0) {
+      // Where its company has to be encoded first, it is not in that plan.
+      replicas_.at(job.replica).reserve_ns -= quantum_ns;
+    }
+  }
+  if (!left_over || company.empty()) return false;
+  for (size_t rank = 0; rank < round.ranks.size(); ++rank) {
+    if (round.ranks[rank] == RankState::kAbsent) continue;
+    const bool awaited = std::any_of(
+        round.forming.begin(), round.forming.end(),
+        [rank](const GangBlock& block) { return block.Holds(static_cast<int32_t>(rank)); });
+    const bool idle = replicas_.at(gang.members[rank]).Idle();
+    round.ranks[rank] = idle && !awaited ? RankState::kIdle : RankState::kAbsent;
+  }
+  size_t others = 0;
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    if (blocks[i].degree > 0 || round.order[i].job->in_flight > 0) continue;
+    round.order[others] = round.order[i];
+    round.asks[others++] = round.asks[i];
+  }
+  round.order.resize(others);
+  round.asks.resize(others);
+  return true;
+}
+
 void Scheduler::DispatchGang(int64_t id, std::vector<Command>& commands) {
   if (!settled_gangs_.insert(id).second) return;
   const Gang& gang = gangs_.at(id);
@@ -465,30 +514,11 @@ void Scheduler::DispatchGang(int64_t id, std::vector<Command>& commands) {
     if (!ask.moves) ask.least = std::min(ask.least, WidestAround(usable, ask.at));
   }
   LetOthersPass(asks);
-  const std::vector<GangBlock> blocks = AllotGang(ranks, asks);
-  const std::vector<Candidate> order = candidates_;
-  std::vector<Candidate> company;
-  for (size_t i = 0; i < order.size(); ++i) {
-    if (blocks[i].degree == 0 && order[i].job->in_flight == 0) company.push_back(order[i]);
-  }
-  std::vector<GangBlock> forming;
-  bool somebody_waits = !company.empty();
-  for (size_t i = 0; i < order.size(); ++i) {
-    if (blocks[i].degree == 0) continue;
-    const GangBlock part = asks[i].runs ? GangBlock{} : PartNow(gang, asks[i], blocks[i]);
-    const Job& job = *order[i].job;
-    const int64_t quantum_ns = job.cost.stage_ns[static_cast<int>(job.next.stage)];
-    if (part.degree == 0) {
-      forming.push_back(blocks[i]);
-      somebody_waits = somebody_waits || !asks[i].runs;
-    } else if (SendGang(gang, asks[i], part, order[i], company, commands) &&
-               job.spec.id == reserved && job.in_flight > 0) {
-      // Where its company has to be encoded first, it is not in that plan.
-      replicas_.at(job.replica).reserve_ns -= quantum_ns;
-    }
-  }
-  if (!somebody_waits) forming.clear();
-  Hold(gang, forming);
+  GangRound round{std::move(ranks), candidates_, std::move(asks), {}};
+  // What is left over in the second round is of no use to anybody.
+  if (ServeGang(gang, reserved, round, commands)) ServeGang(gang, reserved, round, commands);
+  if (!round.somebody_waits) round.forming.clear();
+  Hold(gang, round.forming);
 }
 
 }  // namespace darkroom::scheduler

@@ -281,6 +281,7 @@ int64_t Scheduler::PredictRemaining(JobId id) const {
 std::vector<std::string> Scheduler::BrokenInvariants() const {
   std::vector<std::string> broken;
   size_t waiting = 0;
+  const auto is_protected = [this](TenantId tenant) { return fair_.Protected(tenant); };
   for (const auto& [id, job] : jobs_) {
     const bool resident = job.replica != kNowhere;
     const bool placed = !resident && job.placed_on != kNowhere;
@@ -300,7 +301,12 @@ std::vector<std::string> Scheduler::BrokenInvariants() const {
   }
   for (const auto& [key, group] : groups_) {
     waiting -= group.queue.size();
-    for (const auto& [bits, queue] : group.started) waiting -= queue.size();
+    bool agrees = group.queue.AgreesWith(is_protected);
+    for (const auto& [bits, queue] : group.started) {
+      waiting -= queue.size();
+      agrees = agrees && queue.AgreesWith(is_protected);
+    }
+    if (!agrees) broken.push_back(absl::StrCat("a queue of model ", key.model, " has lanes wrong"));
   }
   if (waiting != 0) broken.emplace_back("queues hold other jobs than those that wait");
   size_t residents = 0;

@@ -28,7 +28,7 @@ void Scheduler::On(const WeightsFailed& event, std::vector<Command>&) {
 }
 
 void Scheduler::On(const WeightsEvicted& event, std::vector<Command>&) {
-  if (!residency_.Evicted(event.replica, event.weights)) return;
+  if (!residency_.Evicted(event.replica, event.weights, now_ns_)) return;
   Replica& replica = replicas_.at(event.replica);
   const int64_t owner = replica.spec.dedicated_to ? int64_t{*replica.spec.dedicated_to} : -1;
   Leave(event.replica, replica,

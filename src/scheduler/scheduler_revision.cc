@@ -91,6 +91,10 @@ void Scheduler::On(const PlanRevoked& event, std::vector<Command>&) {
   replica.reserve_ns = std::max<int64_t>(0, replica.reserve_ns - plan.reserve_ns);
   for (const PlanItem& item : plan.items) {
     if (!Broken(Rule::kRevokedFree)) fair_.Charge(item.tenant, -item.predicted_share_ns);
+  }
+  // Before any of them waits again: queues must know whom they hold as protected.
+  MoveProtected();
+  for (const PlanItem& item : plan.items) {
     const auto found = jobs_.find(item.job);
     if (found == jobs_.end() || found->second.replica != event.replica) continue;
     Job& job = found->second;
@@ -99,7 +103,6 @@ void Scheduler::On(const PlanRevoked& event, std::vector<Command>&) {
     if (job.placed_on == event.replica) replica.timeline.SetLeft(item.job, SafeNanosLeft(job));
     if (MayMove(job)) Enqueue(job);
   }
-  MoveProtected();
 }
 
 void Scheduler::On(const PlanBegun& event, std::vector<Command>&) {

@@ -122,4 +122,10 @@ std::pair<uint64_t, JobId> WaitQueue::OldestLateProtected() const {
   return {arrival, id};
 }
 
+bool WaitQueue::AgreesWith(absl::FunctionRef<bool(TenantId)> is_protected) const {
+  WaitQueue again;
+  for (const auto& [tenant, jobs] : tenants_) again.Link(tenant, jobs, is_protected(tenant));
+  return again.heads_ == heads_ && again.oldest_late_ == oldest_late_;
+}
+
 }  // namespace darkroom::scheduler

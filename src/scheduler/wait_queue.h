@@ -45,6 +45,8 @@ class WaitQueue {
   void VisitTenant(TenantId tenant, bool late, absl::FunctionRef<bool(JobId)> visit) const;
   // The late job of a protected tenant that arrived first; 0: there is none.
   std::pair<uint64_t, JobId> OldestLateProtected() const;
+  // Every tenant is in the lanes of its protection, and no other is in any. For tests.
+  bool AgreesWith(absl::FunctionRef<bool(TenantId)> is_protected) const;
 
  private:
   using Keyed = absl::btree_set<std::pair<int64_t, JobId>>;

@@ -1,5 +1,6 @@
 #include <deque>
 #include <optional>
+#include <tuple>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -15,7 +16,8 @@ constexpr int64_t kMs = 1'000'000;
 // One replica whose steps take 100 ms, encoding and decoding 10 ms.
 class SchedulerRevisionTest : public ::testing::Test {
  protected:
-  explicit SchedulerRevisionTest(bool revokes = true) {
+  explicit SchedulerRevisionTest(bool revokes = true, PolicyConfig config = {}, bool moves = false)
+      : scheduler_(config) {
     ReplicaSpec spec;
     spec.stages = 0b01111;
     spec.models = {0};
@@ -23,6 +25,7 @@ class SchedulerRevisionTest : public ::testing::Test {
     spec.step_tokens_max = 64;  // one job a step
     spec.plans_in_flight_max = 2;
     spec.revokes = revokes;
+    spec.moves = moves;
     spec.cost = {{Stage::kEncode, 64, 10 * kMs},
                  {Stage::kDenoise, 64, 100 * kMs},
                  {Stage::kDecode, 64, 10 * kMs}};
@@ -97,6 +100,47 @@ TEST_F(SchedulerRevisionTest, AShorterJobDoesNotWaitForTheStagedStep) {
   for (int i = 0; i < 5; ++i) Finish();
   EXPECT_EQ(plans_.front().items.at(0).job, 1u);
   EXPECT_EQ(plans_.front().items.at(0).step, staged.items.at(0).step);
+}
+
+// With a burst credit of half a step, so that steps change who is protected, and jobs that may go
+// elsewhere between their steps.
+class SchedulerRevisionSharesTest : public SchedulerRevisionTest {
+ protected:
+  SchedulerRevisionSharesTest() : SchedulerRevisionTest(true, SmallCredit(), true) {}
+  static PolicyConfig SmallCredit() {
+    PolicyConfig config;
+    config.burst_credit_ns = 50 * kMs;
+    return config;
+  }
+  void TakeBackIfAsked() {
+    if (!Revoked()) return;
+    plans_.pop_back();
+    Send(PlanRevoked{1, *Revoked()});
+  }
+};
+
+TEST_F(SchedulerRevisionSharesTest, WhoIsProtectedAgainWaitsInOneLaneOnly) {
+  Send(TenantWeight{1, 10});
+  for (const auto& [job, steps, tenant] :
+       {std::tuple<JobId, int, TenantId>{3, 40, 2}, {2, 20, 2}, {1, 100, 1}}) {
+    Submit(job, steps, tenant);
+    TakeBackIfAsked();
+    for (int i = 0; i < 4; ++i) Finish();
+  }
+  // A step of job 1 runs and one of job 2 is staged, which takes its tenant above its share; job 3
+  // waits between two steps.
+  const auto staged = [&] {
+    return plans_.size() == 2 && plans_.front().items.at(0).job == 1 &&
+           plans_.back().items.at(0).job == 2 && !scheduler_.ViewOf(2).is_protected;
+  };
+  for (int i = 0; i < 100 && !staged(); ++i) Finish();
+  ASSERT_TRUE(staged());
+  now_ns_ += kMs;
+  Submit(4, 1, 1);
+  ASSERT_TRUE(Revoked());
+  TakeBackIfAsked();  // which asks whether every tenant is in the lanes of its protection
+  EXPECT_EQ(plans_.back().items.at(0).job, 4u);
+  EXPECT_TRUE(scheduler_.ViewOf(2).is_protected);
 }
 
 TEST_F(SchedulerRevisionTest, APlanThatHasBegunRuns) {
