@@ -7,6 +7,7 @@
 #include "gateway/api.h"
 #include "gateway/asset_api.h"
 #include "gateway/validation.h"
+#include "tenancy/tenant_directory.h"
 #include "testing/fake_clock.h"
 #include "testing/fake_engine.h"
 
@@ -16,13 +17,19 @@ namespace {
 struct Server {
   testing::FakeClock clock;
   testing::FakeEngine engine{{.automatic = false}};
-  Api api{engine, clock, {.random = [] { return uint64_t{4}; }, .pictures = {}}};
+  TenantDirectory tenants;
+  Api api{
+      engine, clock, {.random = [] { return uint64_t{4}; }, .pictures = {}, .tenants = &tenants}};
   AssetApi assets{nullptr, 1 << 20};
 };
 
 Server& TheServer() {
   static auto* server = [] {
     auto* made = new Server();
+    v1::Tenant studio;
+    studio.set_name("tenants/studio");
+    studio.mutable_quotas()->set_steps_max(40);
+    made->tenants.PutConfigured(studio);
     // What is valid goes as far as the engine's door.
     made->engine.RefuseSubmissions(absl::UnavailableError("draining"));
     return made;
@@ -38,11 +45,12 @@ void CallApi(std::string_view bytes) {
   if (!request.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return;
   auto call = std::make_shared<Call>();
   call->caller = {"fuzz", "studio", Roles(v1::ROLE_TENANT_USER)};
-  std::promise<absl::StatusOr<Response>> promise;
-  auto done = promise.get_future();
+  // Shared: who waits may go on before set_value has returned.
+  const auto promise = std::make_shared<std::promise<absl::StatusOr<Response>>>();
+  auto done = promise->get_future();
   Server& server = TheServer();
-  auto reply = [&promise](absl::StatusOr<Response> response) {
-    promise.set_value(std::move(response));
+  auto reply = [promise](absl::StatusOr<Response> response) {
+    promise->set_value(std::move(response));
   };
   if constexpr (std::is_invocable_v<decltype(kMethod), Api&, Api::CallPtr, Request,
                                     Api::Reply<Response>>) {
