@@ -139,7 +139,9 @@ TEST_F(TenantsTest, ABudgetIsReservedSettledAndGivenBack) {
   ASSERT_TRUE(second.ok()) << second.status();
   const auto after = status_of("poor");
   EXPECT_EQ(after.reserved_seconds(), 0);
-  EXPECT_GT(after.charged_seconds(), 0.9);
+  // Fifty steps take a second; what a generation takes beyond its reservation is the house's, and
+  // predictions are learned from five short ones here.
+  EXPECT_GT(after.charged_seconds(), 0.5);
   EXPECT_LT(after.charged_seconds(), 3);
 }
 
