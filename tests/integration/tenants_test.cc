@@ -135,13 +135,13 @@ TEST_F(TenantsTest, ABudgetIsReservedSettledAndGivenBack) {
   EXPECT_TRUE(rich.CreateGeneration(Request(1)).ok());
   // Cancelled, it pays what ran, and the rest is there for another.
   ASSERT_TRUE(poor.CancelGeneration(taken->name()).ok());
-  const auto second = GenerateAndWait(poor, Request(50));
-  ASSERT_TRUE(second.ok()) << second.status();
+  while (status_of("poor").reserved_seconds() > 0) absl::SleepFor(absl::Milliseconds(5));
+  ASSERT_TRUE(poor.CreateGeneration(Request(50)).ok());
+  const double reserved = status_of("poor").reserved_seconds();
+  while (status_of("poor").reserved_seconds() > 0) absl::SleepFor(absl::Milliseconds(5));
   const auto after = status_of("poor");
-  EXPECT_EQ(after.reserved_seconds(), 0);
-  // Fifty steps take a second; what a generation takes beyond its reservation is the house's, and
-  // predictions are learned from five short ones here.
-  EXPECT_GT(after.charged_seconds(), 0.5);
+  // Fifty steps take a second, of which what is beyond the reservation is the house's.
+  EXPECT_GT(after.charged_seconds(), 0.9 * std::min(reserved, 1.0)) << "of " << reserved;
   EXPECT_LT(after.charged_seconds(), 3);
 }
 
